@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from app.core.problems import Problem
 from app.hub import download_job, model_choice, model_downloads
@@ -180,7 +181,7 @@ def test_a_finding_brings_its_remedy(local_hub: LocalHub) -> None:  # noqa: F811
 
 
 def test_without_the_hub_the_catalogue_tells_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     description = describe("Qwen/Qwen3-0.6B")
     assert description["card"] is not None
     assert description["refusal"] is None
@@ -203,7 +204,7 @@ def test_a_folder_gets_the_same_card_where_it_is_allowed(tmp_path: Path, monkeyp
 
 
 def test_search_finds_the_catalogue_also_without_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     found = server_functions.search_models("qwen3 4b", object())  # type: ignore[arg-type]
     assert found["catalogue"][0]["id"] == "Qwen/Qwen3-4B"
     assert "could not be reached" in found["hub_problem"]
@@ -238,7 +239,7 @@ def test_a_model_of_the_hub_that_cannot_be_trained_is_refused_before_a_start(
 def test_a_model_that_is_downloaded_needs_no_hub(local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     local_hub.add_files("alice/small", model_files(), kind="models")
     model_downloads.download_model("alice/small")
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     spec = spec_of("alice/small")
     model_choice.require_usable_model(spec)
     assert preflight.check_spec(spec).model.id == "alice/small"

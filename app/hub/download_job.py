@@ -61,10 +61,11 @@ class DownloadJob:
         """The work of the thread: reads the progress until the process ends."""
         assert self._process.stdout is not None, "it is a pipe"
         problem = _ENDED_SILENTLY
-        for line in self._process.stdout:
-            message = json.loads(line)
-            problem = message.pop("problem", problem)
-            self._state = self._state | message
+        with self._process.stdout as lines:
+            for line in lines:
+                message = json.loads(line)
+                problem = message.pop("problem", problem)
+                self._state = self._state | message
         if self._process.wait() == 0:
             self._state = self._state | {"state": "finished"}
         elif self._state["state"] == "running":
