@@ -36,6 +36,7 @@ class DownloadJob:
 
     def __init__(self, name: str, revision: str | None, token: str | None):
         self._state: DownloadState = {"state": "running", "done": 0, "of": 0, "problem": ""}
+        self._is_cancelled = False
         command = [sys.executable, "-m", "app.hub.download_job", name, *([revision] if revision else [])]
         environment = os.environ | ({"HF_TOKEN": token} if token else {})
         self._process = subprocess.Popen(
@@ -52,7 +53,7 @@ class DownloadJob:
     def cancel(self) -> DownloadState:
         """Ends the process, and returns how far it came. Nothing happens where the download has ended."""
         if self._state["state"] == "running":
-            self._state = self._state | {"state": "cancelled"}
+            self._is_cancelled = True
             self._process.kill()
             self._thread.join()
         return self._state
@@ -68,7 +69,9 @@ class DownloadJob:
                 self._state = self._state | message
         if self._process.wait() == 0:
             self._state = self._state | {"state": "finished"}
-        elif self._state["state"] == "running":
+        elif self._is_cancelled:
+            self._state = self._state | {"state": "cancelled"}
+        else:
             self._state = self._state | {"state": "failed", "problem": problem}
 
 
