@@ -168,10 +168,10 @@ function placeKeepingFocus(list, elements) {
 function createRow(id, choose) {
   const input = create('input', { type: 'radio', name: 'model-card', value: id, onchange: () => choose(id) });
   const name = create('strong');
-  const size = create('small');
+  const size = create('small', { className: 'size' });
   const good = create('small', { className: 'good-for' });
   const fit = create('small', { className: 'fit' });
-  const access = create('small');
+  const access = create('small', { className: 'access' });
   const text = create('span', { className: 'model-text' }, name, size, good, fit, access);
   const box = create('div', { className: 'model-row' }, create('label', { className: 'choice' }, input, text));
 
