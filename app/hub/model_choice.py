@@ -93,7 +93,7 @@ def describe_model(spec: Spec, token: str | None, device: DeviceMemory, longest:
 
 
 def _closest_models(name: str) -> list[NamedModel]:
-    return [{"id": entry.name, "title": entry.title} for entry in closest_entries(name)]
+    return [{"id": entry.name, "title": entry.title} for entry in closest_entries(name)[:2]]
 
 
 def _refusal(problem: Problem) -> Refusal:
