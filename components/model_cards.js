@@ -119,7 +119,9 @@ export function createModelCards(form, setModel) {
   /** The cards in their order; the chosen model is the first where it is not among the suggested ones. */
   function cardsShown() {
     const count = isOffer() ? OFFERED : suggestions.length;
-    const suitable = isOffer() ? suggestions.filter(({ gated }) => !gated) : suggestions;
+    const suitable = isOffer()
+      ? suggestions.filter(({ gated, memory }) => !gated && memory.fits !== 'no')
+      : suggestions;
     const cards = suitable.slice(0, count).map(card => ({ id: card.id, card: /** @type {ModelCard | null} */ (card) }));
     const id = chosenId();
     if (!isNamed() || cards.some(card => card.id === id)) return cards;
@@ -136,7 +138,7 @@ export function createModelCards(form, setModel) {
       if (isChosen) row.box.append(detail.box);
       return row.box;
     });
-    setText(title, isOffer() ? 'Real models that fit this machine' : 'What fits this machine and these examples best');
+    setText(title, isOffer() ? 'Real models for this machine' : 'What fits this machine and these examples best');
     title.hidden = !shown.length;
     placeKeepingFocus(list, shown);
     detail.box.hidden = !isNamed();

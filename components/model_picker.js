@@ -26,7 +26,7 @@ const KINDS = {
 
 const PRACTICE_NOTE =
   'The practice model is made for the samples. With your own examples it shows how all of this goes; for good answers ' +
-  'take a real model: three that fit are below.';
+  'take a real model: those below suit this machine.';
 
 /** @param {Model | undefined} model */
 const modelKey = model => JSON.stringify([model?.id, model?.revision ?? null, model?.start_from ?? null]);
