@@ -32,7 +32,7 @@ function createChange(change) {
   const { title, reason, settings } = change;
   const button = create('button', {
     type: 'button',
-    className: 'plain',
+    className: 'back',
     textContent: 'Use it',
     'aria-label': `Use it: ${title}`,
     onclick: () => emit('alter', { changes: settings }),
