@@ -3,6 +3,7 @@
 import { create, createChoice, query, showNote } from './dom.js';
 import { createHeading } from './fields.js';
 import { capitalizeFirst } from './format.js';
+import { createModelCards } from './model_cards.js';
 import { createModelSearch } from './model_search.js';
 import {
   findShipped,
@@ -25,7 +26,7 @@ const KINDS = {
 
 const PRACTICE_NOTE =
   'The practice model is made for the samples. With your own examples it shows how all of this goes; for good answers ' +
-  'take a model from the Hub.';
+  'take a real model: those below suit this machine.';
 
 /** @param {Model | undefined} model */
 const modelKey = model => JSON.stringify([model?.id, model?.revision ?? null, model?.start_from ?? null]);
@@ -60,6 +61,7 @@ export function createModelPicker(form) {
   const label = create('label', { htmlFor: 'practice-model', textContent: 'Which one' });
   const practice = create('div', { className: 'field wide' }, label, select);
   const hub = createHubModel(form, setModel);
+  const cards = createModelCards(form, setModel);
   const own = createRunModel(form);
   const note = create('p', { className: 'field-note', role: 'status' });
   const practiceNote = create('p', { className: 'says', id: 'practice-note', textContent: PRACTICE_NOTE });
@@ -102,6 +104,7 @@ export function createModelPicker(form) {
     hub.box.hidden = kind !== 'hub';
     own.box.hidden = kind !== 'run';
     hub.refresh();
+    cards.refresh();
     own.refresh();
   }
 
@@ -113,7 +116,7 @@ export function createModelPicker(form) {
   const box = form.sections.create({
     id: 'model',
     head: heading.row,
-    content: [practiceNote, choices, note, practice, hub.box, own.box],
+    content: [practiceNote, choices, note, practice, hub.box, cards.box, own.box],
     summarize: () =>
       capitalizeFirst(modelName(catalog, form.setup.model)) + (isPracticeForOwn() ? ' · made for the samples' : ''),
     isChanged,
@@ -126,7 +129,7 @@ function createHubModel(form, setModel) {
   const sentence = create('p', {
     className: 'says',
     id: 'hub-says',
-    textContent: 'Its name, such as owner/name, or words to search for.',
+    textContent: `Its name, such as owner/name, or words to search for${form.catalog.local ? '; or a folder of this machine' : ''}.`,
   });
   const search = createModelSearch({ name: 'hub', form, ownModels: () => [], onChoose: setModel });
   const { input } = search;

@@ -1,7 +1,7 @@
 // A box in which a model is found by typing. What is typed counts, whether or not the Hub answers.
 
 import { create, isTouch, showNote } from './dom.js';
-import { describeHubModel } from './model_values.js';
+import { describeCatalogueModel, describeHubModel } from './model_values.js';
 
 /** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
 /** @typedef {{id: string, title: string, more: string}} Offer */
@@ -9,6 +9,7 @@ import { describeHubModel } from './model_values.js';
 const PAUSE = 350; // milliseconds without a key before the Hub is asked
 const BLUR_DELAY = 150; // milliseconds in which a click on the list still counts
 const MIN_QUERY = 2; // characters
+const NOT_ON_HUB = /^(run:|~|\.{0,2}\/)/; // an own run, or a folder
 const CHOOSE = { touch: 'Tap one', keys: 'Choose with the arrow keys' };
 
 /**
@@ -73,7 +74,7 @@ export function createModelSearch({ name, form, ownModels, onChoose }) {
     clearTimeout(timer);
     showNote(note, '', '');
     offer(matchingModels(text));
-    if (text.length >= MIN_QUERY && !text.startsWith('run:'))
+    if (text.length >= MIN_QUERY && !NOT_ON_HUB.test(text))
       timer = setTimeout(() => searchHub(text, thisSearch), PAUSE);
   });
   input.addEventListener('focus', () => offer(matchingModels('')));
@@ -111,20 +112,20 @@ export function createModelSearch({ name, form, ownModels, onChoose }) {
       showNote(note, 'careful', `${reason} Type the model’s whole name, and go on.`);
       return;
     }
-    const { length } = reply.answer;
-    showNote(
-      note,
-      '',
-      length
-        ? `${length} found. ${CHOOSE[isTouch() ? 'touch' : 'keys']}, or go on typing.`
-        : 'No model is called that.',
-    );
-    const hubModels = reply.answer.map((/** @type {any} */ model) => ({
-      id: model.id,
-      title: model.id,
-      more: describeHubModel(model),
-    }));
-    offer([...matchingModels(text), ...hubModels]);
+    const {
+      catalogue,
+      hub,
+      hub_problem: hubProblem,
+    } = /** @type {import('./types.d.ts').FoundModels} */ (reply.answer);
+    const models = [
+      ...catalogue.map(model => ({ id: model.id, title: model.id, more: describeCatalogueModel(model) })),
+      ...hub.map(model => ({ id: model.id, title: model.id, more: describeHubModel(model) })),
+    ];
+    const { length } = models;
+    const result = `${length} found. ${CHOOSE[isTouch() ? 'touch' : 'keys']}, or go on typing.`;
+    if (hubProblem) showNote(note, 'careful', `${hubProblem} These are of the catalogue alone.`);
+    else showNote(note, '', length ? result : 'No model is called that.');
+    offer([...matchingModels(text), ...models]);
   }
 
   /** @param {Offer[]} models */

@@ -48,6 +48,13 @@ export function replaceModel(model, id) {
 }
 
 /**
+ * Size of a model of the catalogue, and what it is good for.
+ * @param {{parameters: number, good_for: string}} model
+ */
+export const describeCatalogueModel = ({ parameters, good_for: goodFor }) =>
+  `${formatCompact(parameters)} weights · ${goodFor}`;
+
+/**
  * Size, downloads and access of a model on the Hub.
  * @param {{parameters?: number, downloads: number, gated?: boolean, private?: boolean}} model
  */

@@ -1,6 +1,7 @@
 // The card that says what the present setup would do. It asks the server only while the form is open.
 
 import { copyToClipboard, create, query, setText } from './dom.js';
+import { createMemoryChanges } from './memory_changes.js';
 import { emit, listen } from './page_events.js';
 import { page } from './page_state.js';
 import { describeChanges, describePlan } from './plan_text.js';
@@ -29,6 +30,7 @@ export function mount({ element, server }) {
   // To the setting that is refused, which may be folded away.
   const mendButton = createButton('Go to it', () => emit('mend', place));
   const enoughButton = createButton('Make it about 120', () => emit('enough', undefined));
+  const changes = createMemoryChanges();
   const link = createLinkSharing(() => current?.setup, server);
   const counted = new Set(); // models and datasets that may be fetched: the person asked for it
   /** @type {SetupMessage | null} */
@@ -42,6 +44,7 @@ export function mount({ element, server }) {
 
   lines.Changed.note.append(changesButton, resetButton);
   lines.Steps.note.after(enoughButton);
+  story.after(changes.box);
   refusal.after(countButton, mendButton);
   details.append(link.box);
 
@@ -56,6 +59,7 @@ export function mount({ element, server }) {
   /** @param {string[]} sentences */
   function tell(...sentences) {
     story.replaceChildren(...sentences.map(textContent => create('p', { textContent })));
+    changes.show([]);
   }
 
   function showCounting() {
@@ -110,6 +114,7 @@ export function mount({ element, server }) {
     tell(...description.story);
     const { memory } = description;
     if (memory) story.append(create('p', { className: memory.status, textContent: memory.text }));
+    changes.show(plan.memory_changes ?? []);
     for (const [name, { text, note }] of Object.entries(description.lines)) setLine(name, text, note);
     lines.Steps.note.classList.toggle('careful', description.hasFewSteps);
     enoughButton.hidden = !description.hasFewSteps;

@@ -57,7 +57,8 @@ const FITS = { yes: 'It fits', tight: 'It may just fit', no: 'It does not fit' }
 const FIT_STATUS = { yes: '', tight: 'careful', no: 'wrong' };
 
 /** To ten megabytes, which is finer than an estimate. @param {number} count */
-const formatEstimatedBytes = count => (count < 995e6 ? `${Math.round(count / 1e7) * 10} MB` : formatBytes(count));
+export const formatEstimatedBytes = count =>
+  count < 995e6 ? `${Math.round(count / 1e7) * 10} MB` : formatBytes(count);
 
 /**
  * Whether it fits into memory, and what takes the most; null where that is not known.
@@ -65,13 +66,21 @@ const formatEstimatedBytes = count => (count < 995e6 ? `${Math.round(count / 1e7
  */
 export function describeMemory(memory) {
   if (!memory) return null;
-  const { fits, low, high, free_bytes: free, parts } = memory;
-  const [largest] = parts.filter(part => part.at_peak).sort((first, second) => second.bytes - first.bytes);
+  const [largest] = memory.parts.filter(part => part.at_peak).sort((first, second) => second.bytes - first.bytes);
   const name = largest && lowerFirst(largest.title) + (largest.term ? ` (${largest.term})` : '');
   const most = name ? `; the largest part: ${name}` : '';
-  const text = `${FITS[fits]}: ${formatEstimatedBytes(low)} to ${formatEstimatedBytes(high)} of ${formatBytes(free)} free${most}.`;
-  return { status: FIT_STATUS[fits], text };
+  const { status, text } = describeFit(memory);
+  return { status, text: `${text}${most}.` };
 }
+
+/**
+ * Whether it fits into memory, without a full stop.
+ * @param {import('./types.d.ts').CardMemory} memory
+ */
+export const describeFit = ({ fits, low, high, free_bytes: free }) => ({
+  status: FIT_STATUS[fits],
+  text: `${FITS[fits]}: ${formatEstimatedBytes(low)} to ${formatEstimatedBytes(high)} of ${formatBytes(free)} free`,
+});
 
 /** @param {string} text */
 const lowerFirst = text => text.charAt(0).toLowerCase() + text.slice(1);

@@ -34,6 +34,7 @@ export class SettingsForm {
   suggestedEpochs = null; // reckoned when the file came
   /** @type {Record<string, number>} */
   automatic = {}; // values that the method takes where none is set
+  downloaded = new Set(); // models of the Hub that are on this machine
   sections = new FormSections();
   /** @type {FormView} */
   view = /** @type {any} */ (null); // set before anything is drawn
@@ -217,13 +218,10 @@ export class SettingsForm {
   #epochsFor(steps) {
     if (!this.planned) return 1;
     const { setup, plan } = this.planned;
-    const epochs = Number(setup.knobs.epochs ?? this.#fieldOf('epochs')?.default ?? 1);
+    const epochs = Number(
+      setup.knobs.epochs ?? this.method.fields.find(field => field.name === 'epochs')?.default ?? 1,
+    );
     return scaleEpochs(epochs, plan.steps, steps);
-  }
-
-  /** @param {string} name */
-  #fieldOf(name) {
-    return this.method.fields.find(field => field.name === name);
   }
 
   /** @param {string} path @returns {[string, string] | null} */
@@ -260,7 +258,7 @@ export class SettingsForm {
       noun: method.noun,
       model: modelName(catalog, setup.model),
       passes: countPasses(setup, method),
-      near: catalog.shipped.map(({ id }) => id),
+      near: [...catalog.shipped.map(({ id }) => id), ...this.downloaded],
       settings: [...method.fields, ...catalog.common].map(({ name, title, id = '' }) => ({ name, title, id })),
     };
     emit('setup', page.setup);

@@ -219,17 +219,75 @@ export interface Plan {
   effective_batch: number;
   seconds: number | null;
   evaluation_seconds?: number | null; // of these
+  lengths?: { longest: number } | null; // of the longest row in tokens
   memory?: MemoryEstimate | null; // null where the model does not say how large it is
+  memory_changes?: MemoryChange[]; // empty where it fits
   seconds_why?: string;
 }
 
 // See app/planning/memory/estimate.py.
-export interface MemoryEstimate {
+export interface MemoryEstimate extends CardMemory {
   parts: { name: string; title: string; term: string; bytes: number; at_peak: boolean }[];
+}
+
+export interface CardMemory {
   low: number; // bytes
   high: number;
   free_bytes: number;
   fits: 'yes' | 'tight' | 'no';
+}
+
+// See app/planning/memory/changes.py.
+export interface MemoryChange {
+  title: string;
+  reason: string;
+  settings: Record<string, unknown>; // value by its path in the setup
+  low: number;
+  high: number;
+  fits: 'yes' | 'tight' | 'no';
+}
+
+// See app/planning/model_cards.py.
+export interface ModelCard {
+  id: string;
+  title: string;
+  good_for: string;
+  parameters: number;
+  weight_bytes: number;
+  licence: string | null;
+  gated: boolean | null;
+  unconfirmed: string[];
+  memory: CardMemory;
+  slow: boolean;
+  downloaded: boolean;
+}
+
+// See app/hub/model_choice.py; where the server does not answer, a refusal alone.
+export interface ChosenModel {
+  id: string;
+  card?: ModelCard | null;
+  findings?: Finding[];
+  refusal?: Problem | null;
+  suggestions?: { id: string; title: string }[];
+  note?: string;
+  address?: string;
+  download?: { total: number; missing: number; free: number; has_room: boolean } | null; // bytes
+  state?: DownloadState | null;
+  cache?: { count: number; bytes: number } | null;
+}
+
+// See app/server/views/model_choice.py.
+export interface FoundModels {
+  catalogue: { id: string; title: string; parameters: number; good_for: string }[];
+  hub: { id: string; parameters?: number; downloads: number; gated?: boolean; private?: boolean }[];
+  hub_problem: string;
+}
+
+export interface DownloadState {
+  state: 'running' | 'finished' | 'cancelled' | 'failed';
+  done: number; // bytes
+  of: number;
+  problem: string;
 }
 
 export interface AuditResult {

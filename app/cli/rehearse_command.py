@@ -11,9 +11,11 @@ import typer
 from app.cli.options import AsJson, Changes, Setup
 from app.cli.terminal import print_document, print_text, read_setup
 from app.core.workspace import local_workspace
+from app.hub.model_choice import require_usable_model
 from app.planning import launcher
 from app.planning.rehearsal import RehearsalProgress, RehearsalResult, rehearse
 from app.planning.rehearsal_findings import rehearsal_findings
+from app.planning.resolve import resolve
 from app.setup.spec import Launch
 
 _BYTES_PER_GB = 1_000_000_000
@@ -32,6 +34,7 @@ def rehearse_setup(
     launcher.require_machine(machine)
     limit = int(memory * _BYTES_PER_GB) if memory else None
     spec, launch = read_setup(setup, changes), Launch(machine=machine)
+    require_usable_model(resolve(spec))
     attempts = 0
     for message in rehearse(local_workspace(), spec, launch, limit):
         if "settings" in message:

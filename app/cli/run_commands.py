@@ -19,6 +19,7 @@ from app.core.workspace import local_workspace
 from app.history.diagnoses import diagnose_events
 from app.history.result_words import known_result_step, result_words
 from app.history.summary import held_out_evaluations
+from app.hub.model_choice import require_usable_model
 from app.planning import launcher, preflight
 from app.runs import events, store
 from app.runs.events import DoneEvent, Event, FailedEvent
@@ -50,6 +51,7 @@ def run(
     launcher.require_machine(machine)
     budget = {"minutes": minutes, "dollars": dollars, "dollars_per_hour": dollars_per_hour}
     launch = validate(Launch, {"machine": machine, "budget": budget}, "The launch")
+    require_usable_model(spec)
     created_run = launcher.create_run(local_workspace(), spec, launch)
     _start_run(created_run, lambda: launcher.start_run(created_run, launch), detach, as_json)
 

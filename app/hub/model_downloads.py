@@ -74,10 +74,15 @@ def plan_download(name: str, token: str | None = None, revision: str | None = No
     )
 
 
+def has_room(plan: DownloadPlan) -> bool:
+    """Whether the disk of the cache has enough room for what is missing."""
+    return not plan.missing_bytes or plan.free_bytes >= plan.missing_bytes + _SPARE_BYTES
+
+
 def require_space(plan: DownloadPlan) -> None:
     """Raises Problem where the disk of the cache has not enough room for what is missing."""
     needed = plan.missing_bytes + _SPARE_BYTES
-    if plan.missing_bytes and plan.free_bytes < needed:
+    if not has_room(plan):
         raise Problem(
             f"“{plan.name}” needs {needed / 1e9:.1f} GB on the disk, which has {plan.free_bytes / 1e9:.1f} GB free.",
             advice="Remove a model that you no longer need, choose a smaller one, or set HF_HOME to a folder on a larger disk.",

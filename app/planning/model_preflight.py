@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from app.contracts import Finding, Remedy, Severity
+from app.core.problems import Problem
 from app.engine.contracts import load_method
 from app.setup.chat_support import writes_token
 from app.setup.model_facts import ModelFacts
@@ -48,6 +49,14 @@ def check_model(facts: ModelFacts, spec: Spec, device: DeviceKind = "cpu", atten
     findings = [finding for check in checks for finding in check()]
     order: tuple[Severity, ...] = ("wrong", "careful", "good")
     return sorted(findings, key=lambda finding: order.index(finding["severity"]))
+
+
+def require_trainable(facts: ModelFacts, spec: Spec) -> None:
+    """Raises Problem for the first finding on the model of a resolved Spec with which no run can succeed."""
+    finding = next((finding for finding in check_model(facts, spec) if finding["severity"] == "wrong"), None)
+    if finding:
+        remedy = finding["remedy"]
+        raise Problem(finding["text"], advice=f"{remedy['title']}." if remedy else "", reason=finding["id"])
 
 
 def _finding(name: str, severity: Severity, text: str, title: str = "", **changes: Any) -> Finding:

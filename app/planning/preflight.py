@@ -13,9 +13,11 @@ from app.data import rows
 from app.data.fields import MISSING, Row, get_field
 from app.data.reading import file_scan, files
 from app.engine.contracts import AnyMethod, load_method, load_reward, reward_columns
+from app.planning.model_preflight import require_trainable
 from app.planning.resolve import models_in_settings, resolve
 from app.runs import adapters
 from app.setup import models
+from app.setup.cached_models import known_facts
 from app.setup.spec import Model, Source, Spec
 
 # where the page is shared: app.py
@@ -37,6 +39,7 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
         if not _is_future_model(name, future_models):
             adapters.locate_model_or_adapter(name)
     _check_quantization(spec)
+    _check_model(spec)
     if not platform.takes_local_files():
         _refuse_local_paths(spec, future_models)
     if platform.is_shared():
@@ -79,6 +82,13 @@ def _check_quantization(spec: Spec) -> None:
             f"Weights held as {spec.model.quantization} cannot be trained themselves.",
             advice="Train an adapter beside them, or keep the weights as they are.",
         )
+
+
+def _check_model(spec: Spec) -> None:
+    """What is known here of the model allows the setup. Of others on the Hub, app/hub/model_choice.py asks before a start."""
+    facts = None if spec.knobs.get("from_scratch") else known_facts(spec.model.id, spec.model.revision)
+    if facts:
+        require_trainable(facts, spec)
 
 
 def check_rewards(spec: Spec, future_models: frozenset[str] = frozenset()) -> None:

@@ -17,13 +17,16 @@ SLASH = "\ue000"  # replaces a %2F inside one path segment, such as refs%2Fpr%2F
 
 @dataclass
 class Hub:
-    """State of one local Hub. xet: large files go through the content-addressed store. requests: (method, path, status) of every request, in order."""
+    """State of one local Hub. xet: large files go through the content-addressed store. requests: (method, path, status) of every request, in order.
+
+    delays: {path of a file: seconds until it is sent}, except where a part of it is asked for."""
 
     store: Store
     accounts: Accounts = field(default_factory=Accounts)
     xet: bool = False
     downloads: Counter[str] = field(default_factory=Counter)
     requests: list[tuple[str, str, int]] = field(default_factory=list)
+    delays: dict[str, float] = field(default_factory=dict)
 
 
 def get_hub(request: Request) -> Hub:

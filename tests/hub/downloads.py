@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -96,6 +97,8 @@ def file_response(request: Request, repo: Repo, revision: str, path: str) -> Fil
         raise HubError(404, "Entry not found", "EntryNotFound", headers)
     if request.method == "GET" and path in ("config.json", "adapter_config.json"):
         get_hub(request).downloads[repo.name] += 1
+    if request.method == "GET" and "range" not in request.headers:
+        time.sleep(get_hub(request).delays.get(path, 0))
     etag = f'"{entry["sha256"] if entry["lfs"] else entry["oid"]}"'
     headers |= {"ETag": etag, "X-Linked-ETag": etag, "X-Linked-Size": str(entry["size"]), "X-Content-Type-Options": "nosniff"}  # fmt: skip
     if entry.get("xet"):

@@ -9,7 +9,9 @@ from typing import TypeAlias
 import gradio as gr
 
 from app.core.json_types import JsonObject
-from app.planning import launcher
+from app.hub import identity
+from app.hub.model_choice import require_usable_model
+from app.planning import launcher, preflight
 from app.server.abandoned import session_abandonment
 from app.server.error_boundary import EVENT_OPTIONS, Updates, stream_with_error_notice, with_error_notice
 from app.server.views.check_layout import CheckView, VisitorState
@@ -38,6 +40,7 @@ def bind_rehearsal_events(view: CheckView, until_superseded: UntilSuperseded) ->
         if visitor.spec:
             has_left, read_number = session_abandonment(request), visitor.read_count
             launch = read_launch(machine, minutes, dollars, price)
+            require_usable_model(visitor.spec, identity.identity_of_request(request).token)
             updates = stream_rehearsal(
                 before_start,
                 visitor.spec,
@@ -59,10 +62,16 @@ def bind_start_events(view: CheckView, open_run: gr.HTML, choose_view: ChooseVie
     """Binds the start button. The browser disables it until the run has started or was refused: no double start."""
 
     def start_run(
-        setup: JsonObject, machine: str, minutes: float | None, dollars: float | None, price: float | None
+        setup: JsonObject,
+        machine: str,
+        minutes: float | None,
+        dollars: float | None,
+        price: float | None,
+        request: gr.Request,
     ) -> Updates:
-        launch = read_launch(machine, minutes, dollars, price)
-        return {open_run: launcher.launch_run(visitor_workspace(), read_chosen_spec(setup), launch).id}
+        launch, spec = read_launch(machine, minutes, dollars, price), preflight.check_spec(read_chosen_spec(setup))
+        require_usable_model(spec, identity.identity_of_request(request).token)
+        return {open_run: launcher.launch_run(visitor_workspace(), spec, launch).id}
 
     def enable_start(visitor: VisitorState) -> Updates:
         return {view.start_button: gr.update(interactive=True), view.start_summary: visitor.start_summary}

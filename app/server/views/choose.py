@@ -19,14 +19,14 @@ from app.core.validation import validate
 from app.data.reading import uploads
 from app.engine.contracts import load_method
 from app.history import run_list
-from app.hub import api, identity
+from app.hub import identity
 from app.planning import links, preflight
 from app.planning.resolve import resolve
 from app.planning.setup_changes import SettingChange
 from app.runs import store
 from app.server.abandoned import abandonment, compute_in_thread
 from app.server.error_boundary import Response, as_response, problem_fields
-from app.server.views import data_sources
+from app.server.views import data_sources, model_choice
 from app.server.visitor import visitor_workspace
 from app.setup import models
 from app.setup.spec import Model, Spec, parse_spec
@@ -105,7 +105,7 @@ def build_choose_view(worker: WorkerClient | None = None) -> ChooseView:
         worker_functions = [*data_sources.data_source_functions(worker), template_preview_function(worker)]
         setup = build_settings_form(
             resolve_automatic_settings,
-            search_models,
+            *map(as_response, model_choice.model_functions()),
             list_finished_runs,
             open_setup_link_function(worker.bounded_calls),
             *map(as_response, worker_functions),
@@ -159,12 +159,6 @@ def resolve_automatic_settings(request: AutomaticSettingsRequest) -> dict[str, f
     """The method's automatic settings, resolved for this model and adapter."""
     model = validate(Model, request["model"], "The model")
     return load_method(request["method"]).defaults(request["adapter"], models.count_parameters(model))
-
-
-@as_response
-def search_models(text: str, request: gr.Request) -> list[api.FoundModel]:
-    """Models on the Hub that match the text."""
-    return api.search_models(text, identity.identity_of_request(request).token)
 
 
 @as_response
