@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,24 @@ from app.planning.memory.device_memory import DeviceMemory
 from app.planning.memory.estimate import MemoryEstimate, estimate_memory
 from app.setup.model_shape import ModelShape, read_model_shape
 from app.setup.spec import Spec, parse_spec
+from tests.memory_models import random_model
 from tests.support import NO_EVALUATIONS_OR_SAVES
 
 _TEXT = "the fox runs over a hill and sees one big red house near water where two small birds sing all day long"
 _ROWS = 16
 _PLENTY = DeviceMemory("cpu", 10**12, 10**12)  # so that `auto` does not compute activations again
-# A Llama with few layers, but with a vocabulary that makes logits and tables large beside them, as in real models.
-LLAMA = {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 32000}  # fmt: skip
-TEACHER = LLAMA | {"hidden_size": 320, "intermediate_size": 896, "num_hidden_layers": 6}
 
 
 @dataclass(frozen=True)
 class MemoryCase:
-    """rows: the kind of examples, a name of _row. knobs, fields: of the Spec; “teacher” in knobs is replaced by a model."""
+    """rows: the kind of examples, a name of _row. knobs, fields: of the Spec; a teacher in knobs is one of tests/memory_models.py.
+    held_out: rows of another kind that are evaluated after the two steps."""
 
     method: str
     rows: str
     knobs: dict[str, Any]
     fields: dict[str, Any] = field(default_factory=dict)
+    held_out: str = ""
 
 
 _BATCH = {"batch_size": 4, "max_length": 96}
@@ -41,6 +40,7 @@ _FITTING = {"batch_size": 2, "max_length": 1024}  # for methods that leave longe
 _ANSWERS = {"batch_size": 8, "max_completion_length": 16}
 _REWARD = {"rewards": [{"name": "length_band"}]}
 _ALL_WEIGHTS = {"adapter": {"kind": "none"}}
+_EXPERTS = {"adapter": {"experts": ["experts.gate_up_proj", "experts.down_proj"]}}
 _MAIN_CASES = {
     "sft": MemoryCase("sft", "messages", _BATCH),
     "pretrain": MemoryCase("pretrain", "text", _BATCH),
@@ -84,29 +84,65 @@ _SETTING_CASES = {
     "grpo, all weights with kl": MemoryCase("grpo", "prompt", _ANSWERS | {"attempts": 4, "skip_silent": False, "kl": 0.04}, _REWARD | _ALL_WEIGHTS),
     "ppo, all weights": MemoryCase("ppo", "prompt", _ANSWERS | {"minibatches": 2, "passes": 1}, _REWARD | _ALL_WEIGHTS),
 }  # fmt: skip
+# What the estimate says to cover, each on the model that shows it.
+_GROUP = _ANSWERS | {"attempts": 4, "skip_silent": False}
+_ADAPTER_CASES = {
+    "sft, accumulated": ("small llama", MemoryCase("sft", "messages", _BATCH | {"accumulation": 2})),
+    "sft, one text": ("small llama", MemoryCase("sft", "messages", _BATCH | {"batch_size": 1, "max_length": 384})),
+    "sft, packed, wrapped": ("small llama", MemoryCase("sft", "messages", _BATCH | {"packing": True, "packing_strategy": "wrapped"})),
+    "pretrain, packed": ("small llama", MemoryCase("pretrain", "text", _BATCH | {"packing": True})),
+    "sft, longer held-out rows": ("small llama", MemoryCase("sft", "prompt_completion", _BATCH | {"batch_size": 2, "max_length": 256}, {}, "long")),
+    "sft, recomputation, longer held-out rows": ("small llama", MemoryCase("sft", "prompt_completion", _BATCH | {"batch_size": 2, "max_length": 256, "checkpointing": "on"}, {}, "long")),
+    "grpo, held-out rows": ("small llama", MemoryCase("grpo", "prompt", _GROUP, _REWARD, "prompt")),
+    "sft, new tokens": ("small llama", MemoryCase("sft", "messages", _BATCH, {"model": {"new_tokens": ["<a>", "<b>"]}})),
+    "sft, dora, bf16": ("small llama", MemoryCase("sft", "messages", _BATCH | {"precision": "bf16"}, {"adapter": {"kind": "dora"}})),
+    "sft, dora, recomputation": ("small llama", MemoryCase("sft", "messages", _BATCH | {"checkpointing": "on"}, {"adapter": {"kind": "dora"}})),
+    "sft, attention adapted": ("small llama", MemoryCase("sft", "messages", _BATCH, {"adapter": {"targets": "q_proj,v_proj"}})),
+    "sft, nf4, bf16": ("small llama", MemoryCase("sft", "messages", _BATCH | {"precision": "bf16"}, {"model": {"quantization": "nf4"}})),
+    "sft, nf4, recomputation": ("small llama", MemoryCase("sft", "messages", _BATCH | {"checkpointing": "on"}, {"model": {"quantization": "nf4"}})),
+    "dpo, nf4": ("small llama", MemoryCase("dpo", "preference", _PAIRS, {"model": {"quantization": "nf4"}})),
+    "sft, recomputation, bf16": ("small llama", MemoryCase("sft", "messages", _BATCH | {"checkpointing": "on", "precision": "bf16"})),
+    "sft, long, recomputation": ("small llama", MemoryCase("sft", "messages", _BATCH | {"max_length": 384, "checkpointing": "on"})),
+    "dpo, recomputation": ("small llama", MemoryCase("dpo", "preference", _PAIRS | {"checkpointing": "on"})),
+    "grpo, recomputation": ("small llama", MemoryCase("grpo", "prompt", _GROUP | {"checkpointing": "on"}, _REWARD)),
+    "grpo, accumulated": ("small llama", MemoryCase("grpo", "prompt", _GROUP | {"accumulation": 2}, _REWARD)),
+    "grpo, bf16": ("small llama", MemoryCase("grpo", "prompt", _GROUP | {"precision": "bf16"}, _REWARD)),
+    "gkd, one direction": ("llama", MemoryCase("gkd", "messages", _FITTING | {"own_share": 0.0, "beta": 0.0, "teacher": "teacher"})),
+    "gkd, own answers": ("llama", MemoryCase("gkd", "prompt_completion", _FITTING | {"own_share": 1.0, "max_completion_length": 16, "teacher": "teacher"})),
+    "distill, bf16": ("llama", MemoryCase("distill", "prompt", _ANSWERS | {"precision": "bf16", "teacher": "teacher"})),
+}  # fmt: skip
+_WHOLE_CASES = {
+    "sft, all weights, recomputation": ("small llama", MemoryCase("sft", "messages", _BATCH | {"checkpointing": "on"}, _ALL_WEIGHTS)),
+    "sft, all weights, adamw in 8 bits, bf16": ("small llama", MemoryCase("sft", "messages", _BATCH | {"optimizer": "adamw_8bit", "precision": "bf16"}, _ALL_WEIGHTS)),
+    "sft, all weights, tied": ("small llama", MemoryCase("sft", "messages", _BATCH, _ALL_WEIGHTS)),
+    "sft, one layer trained": ("small llama", MemoryCase("sft", "messages", _BATCH, {"adapter": {"kind": "none", "unfreeze": ["layers.3"]}})),
+    "pretrain, all weights": ("small llama", MemoryCase("pretrain", "text", _BATCH, _ALL_WEIGHTS)),
+    "pretrain, all weights, adafactor, recomputation": ("small llama", MemoryCase("pretrain", "text", _BATCH | {"optimizer": "adafactor", "checkpointing": "on"}, _ALL_WEIGHTS)),
+    "dpo, all weights, reference beforehand": ("small llama", MemoryCase("dpo", "preference", _PAIRS | {"precompute_reference": True}, _ALL_WEIGHTS)),
+    "kto, all weights": ("small llama", MemoryCase("kto", "thumbs", _BATCH, _ALL_WEIGHTS)),
+    "orpo, all weights": ("small llama", MemoryCase("orpo", "preference", _PAIRS, _ALL_WEIGHTS)),
+    "reward, all weights": ("small llama", MemoryCase("reward", "preference", _FITTING, _ALL_WEIGHTS)),
+}  # fmt: skip
+_FAMILY_CASES = (
+    {f"sft ({family})": (family, MemoryCase("sft", "messages", _BATCH)) for family in ("small llama", "qwen3", "gemma3", "gpt2", "qwen3_moe", "mixtral", "gpt_oss")}
+    | {f"sft, bf16 ({family})": (family, MemoryCase("sft", "messages", _BATCH | {"precision": "bf16"})) for family in ("qwen3", "gemma3", "qwen3_moe", "gpt_oss")}
+    | {f"sft, all weights ({family})": (family, MemoryCase("sft", "messages", _BATCH, _ALL_WEIGHTS)) for family in ("gemma3", "gpt2", "qwen3_moe")}
+    | {f"sft, recomputation ({family})": (family, MemoryCase("sft", "messages", _BATCH | {"checkpointing": "on"})) for family in ("gemma3", "mixtral", "gpt_oss")}
+    | {f"sft, experts adapted{note}": ("qwen3_moe", MemoryCase("sft", "messages", _BATCH | knobs, _EXPERTS)) for note, knobs in (("", {}), (", recomputation", {"checkpointing": "on"}))}
+)  # fmt: skip
+# These compare the numbers of a teacher with the same vocabulary token by token.
+_WITH_POCKET_TEACHER = {name: replace(_MAIN_CASES[name], knobs=_MAIN_CASES[name].knobs | {"teacher": "pocket teacher"}) for name in ("gkd", "distill")}  # fmt: skip
 # {name: (model, case)}
 CASES = (
-    {f"{name} (practice model)": ("pocket", case) for name, case in _MAIN_CASES.items()}
-    | {f"{name} (32,000 words)": ("llama", case) for name, case in _MAIN_CASES.items()}
-    | {f"{name} (32,000 words)": ("llama", case) for name, case in _SETTING_CASES.items()}
+    {f"{name} (practice model)": ("pocket", case) for name, case in (_MAIN_CASES | _WITH_POCKET_TEACHER).items()}
+    | {f"{name} (32,000 words)": ("llama", case) for name, case in (_MAIN_CASES | _SETTING_CASES).items()}
+    | _ADAPTER_CASES
+    | _WHOLE_CASES
+    | _FAMILY_CASES
 )
 
 
 # -- models and rows ----------------------------------------------------------------------------------------------
-
-
-@lru_cache
-def _model_without_meaning(folder: Path, name: str) -> str:
-    """The folder of a Llama with random weights and the practice model's tokenizer."""
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    tokenizer = AutoTokenizer.from_pretrained(ROOT / "presets" / "pocket")
-    token_ids = {name: getattr(tokenizer, name) for name in ("eos_token_id", "pad_token_id", "bos_token_id")}
-    shape = TEACHER if name == "teacher" else LLAMA
-    model = LlamaForCausalLM(LlamaConfig(**shape, **token_ids, max_position_embeddings=2048, tie_word_embeddings=False))
-    model.save_pretrained(folder / name)
-    tokenizer.save_pretrained(folder / name)
-    return str(folder / name)
 
 
 def shape_of(model: str) -> ModelShape:
@@ -133,6 +169,7 @@ def _row(kind: str, index: int) -> dict[str, Any]:
         "thumbs": {"prompt": prompt, "completion": answer, "label": index % 2 == 0},
         "prompt": {"prompt": prompt, "answer": answer},
         "prompt_completion": {"prompt": prompt, "completion": answer},
+        "long": {"prompt": prompt, "completion": f"{answer} {worse} {best}"},
         "hinted": {"prompt": prompt, "privileged_context": _text(1, index + 4)},
         "stepwise": {"prompt": prompt, "completions": steps, "labels": [True, True, False, False]},
     }[kind]
@@ -162,15 +199,17 @@ class MeasuredMemory:
 
 
 def spec_of(case: MemoryCase, model: str, folder: Path) -> Spec:
-    teacher = {"teacher": _model_without_meaning(folder, "teacher")} if "teacher" in case.knobs else {}
-    fields: dict[str, Any] = {"data": [{"source": _write_rows(folder, case.rows)}], "holdout": {"share": 0.0}}
+    teacher = {"teacher": random_model(folder, case.knobs["teacher"])} if "teacher" in case.knobs else {}
+    held_out = {"source": {"source": _write_rows(folder, case.held_out)}} if case.held_out else {"share": 0.0}
+    fields: dict[str, Any] = {"data": [{"source": _write_rows(folder, case.rows)}], "holdout": held_out}
     fields |= case.fields | {"method": case.method, "model": case.fields.get("model", {}) | {"id": model}}
     fields["knobs"] = NO_EVALUATIONS_OR_SAVES | {"steps": 2} | case.knobs | teacher
     return preflight.check_spec(parse_spec(fields))
 
 
 def measure_case(name: str, folder: Path) -> MeasuredMemory:
-    """Two real steps in this process, under the tracker, beside the estimate."""
+    """Two real steps in this process, and an evaluation where the case has one, under the tracker, beside the estimate."""
+    from app.engine.evaluation.evaluate import evaluate
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries, remove_overhead
     from app.engine.model.device import Device
@@ -179,7 +218,7 @@ def measure_case(name: str, folder: Path) -> MeasuredMemory:
 
     prepare_libraries()
     model_name, case = CASES[name]
-    model = "pocket" if model_name == "pocket" else _model_without_meaning(folder, model_name)
+    model = "pocket" if model_name == "pocket" else random_model(folder, model_name)
     spec = spec_of(case, model, folder)
     job = Job(spec, folder / "run", Device("cpu"))
     trainer = job.method.build(job)
@@ -191,5 +230,7 @@ def measure_case(name: str, folder: Path) -> MeasuredMemory:
     gc.collect()  # trainers of earlier cases
     with LiveTensorTracker() as tracker:
         trainer.train()
+        if case.held_out:
+            evaluate(job, trainer, job.data.holdout)
     estimate = estimate_memory(spec, shape_of(model), lengths, _PLENTY, other_shapes)
     return MeasuredMemory(estimate, tracker.peak, dict(tracker.peak_composition.most_common(12)))

@@ -16,6 +16,7 @@ BFLOAT16 = 2
 # Families whose attention has no fused kernel in transformers: their scores are kept.
 _EAGER_FAMILIES = ("gpt_oss",)
 _QUERY_NORM_FAMILIES = ("qwen3", "gemma3", "olmo2")  # they also normalise queries and keys
+_FOUR_NORM_FAMILIES = ("gemma2", "gemma3")  # they normalise what attention and the matrices after it give, too
 _SCORES_COPIES = 3  # of eager attention: before and after the softmax, and the gradient of one block is short-lived
 
 # Of TRL's fused head (trl/kernels/chunked_logprob.py), which computes tiles of so many positions and tokens.
@@ -24,19 +25,24 @@ _TILE_WIDTH = 32768
 _TILE_COPIES_ON_CPU = 7.25  # without Triton: temporary float32 results, of the size of the tile, in its backward pass
 _DIVERGENCE_COPIES_ON_CPU = 9.0
 _LEARNED_COPIES = 4.0  # logits, their log-softmax, its exponential, and the product for the entropy
+_COPIES_LEFT = 2.0  # their gradient, and what it was computed from
 _MAX_LEARNED_LOGITS = 2**28  # beyond, app/engine/model/trained_positions_head.py uses the fused head
 
 
 @dataclass(frozen=True)
 class Precision:
     """compute: bytes of a number in the forward pass. residual: of the stream between blocks. trains_base: gradients of
-    the model's own matrices are computed. adapter_rank: of an adapter on every adapted matrix, 0 without."""
+    the model's own matrices are computed. adapter_rank: of an adapter on every adapted matrix, 0 without.
+    scaled_outputs: those of the matrices of a block whose magnitude is learned too (DoRA). merged_experts: weights of the
+    experts of a block to which an adapter is added in each pass."""
 
     compute: int
     residual: int
     trains_base: bool
     adapter_rank: int
     adapters_per_block: float
+    scaled_outputs: float = 0
+    merged_experts: float = 0
 
 
 def block_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> float:
@@ -45,7 +51,8 @@ def block_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> fl
     keys = shape.num_key_value_heads * shape.head_dim
     is_mixed = precision.compute != FLOAT32
     # normalisation works in float32, and its own weight needs the normalised numbers too where it is trained
-    norms = 2 * hidden * FLOAT32 * (2 if precision.trains_base else 1)
+    num_norms = 4 if shape.model_type.startswith(_FOUR_NORM_FAMILIES) else 2
+    norms = num_norms * hidden * FLOAT32 * (2 if precision.trains_base else 1)
     # q, k, v, gate and up read two normalised streams; autocast casts each input anew
     inputs = (5 if is_mixed else 2) * hidden * precision.compute
     attended = (
@@ -56,6 +63,7 @@ def block_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> fl
     if shape.model_type.startswith(_QUERY_NORM_FAMILIES):
         attention += (queries + keys) * FLOAT32
     adapters = precision.adapter_rank * precision.adapters_per_block * precision.compute
+    adapters += 2 * precision.scaled_outputs * precision.compute  # of the matrix and of its adapter, for the magnitude
     return norms + inputs + attention + adapters + _mlp_numbers(shape) * precision.compute
 
 
@@ -71,16 +79,20 @@ def _mlp_numbers(shape: ModelShape) -> float:
     return (sparse * expert_blocks + dense * shape.dense_layers) / max(1, shape.num_hidden_layers)
 
 
-def activation_bytes(shape: ModelShape, precision: Precision, step: StepMemory, *, recomputes: bool) -> float:
-    """Bytes kept by a whole forward pass. recomputes: each block keeps its input alone (gradient checkpointing)."""
+def activation_bytes(
+    shape: ModelShape, precision: Precision, step: StepMemory, *, recomputes: bool
+) -> tuple[float, float]:
+    """(bytes kept by a whole forward pass, bytes of the one block that is computed again). recomputes: each block keeps
+    its input alone (gradient checkpointing)."""
     tokens = step.texts * step.tokens
     block = tokens * block_bytes(shape, precision, step) + _score_bytes(shape, precision, step)
+    block += precision.merged_experts * precision.residual
     ends = tokens * shape.hidden_size * FLOAT32 * 3  # embeddings, and the last normalisation
     mask = step.texts * step.tokens**2 * (1 + FLOAT32) if step.padded else 0
     if recomputes:
         inputs = shape.num_hidden_layers * tokens * shape.hidden_size * precision.residual
-        return inputs + block + ends + mask
-    return shape.num_hidden_layers * block + ends + mask
+        return inputs + ends + mask, block
+    return shape.num_hidden_layers * block + ends + mask, 0.0
 
 
 def working_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> float:
@@ -99,27 +111,31 @@ def _score_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> f
 # -- logits -------------------------------------------------------------------------------------------------------
 
 
-def logit_bytes(shape: ModelShape, step: StepMemory, compute: int, *, on_card: bool) -> float:
-    """Bytes of all logits of a step and of what is computed from them at the same time. on_card: Triton's kernels are
-    used, which need one tile."""
-    return sum(_logit_bytes(shape, step, logits, compute, on_card) for logits in step.logits)
+def logit_bytes(shape: ModelShape, step: StepMemory, compute: int, *, on_card: bool) -> tuple[float, float]:
+    """(bytes of all logits of a step and of what is computed from them at the same time, those of them that are left when
+    the gradient of the head comes). on_card: Triton's kernels are used, which need one tile."""
+    sizes = [_logit_bytes(shape, step, logits, compute, on_card) for logits in step.logits]
+    return sum(size for size, _ in sizes), sum(left for _, left in sizes)
 
 
-def _logit_bytes(shape: ModelShape, step: StepMemory, logits: Logits, compute: int, on_card: bool) -> float:
+def _logit_bytes(
+    shape: ModelShape, step: StepMemory, logits: Logits, compute: int, on_card: bool
+) -> tuple[float, float]:
     positions, vocab_size = step.texts * logits.positions, shape.vocab_size
+    one_copy = positions * vocab_size * FLOAT32
     if logits.kernel == "whole":
-        return positions * vocab_size * logits.copies * FLOAT32
+        return one_copy * logits.copies, one_copy * min(logits.copies, _COPIES_LEFT)
     is_small = positions * vocab_size <= _MAX_LEARNED_LOGITS and not shape.num_experts
     if logits.kernel == "learned" and is_small and not on_card:
-        return positions * vocab_size * _LEARNED_COPIES * FLOAT32
+        return one_copy * _LEARNED_COPIES, one_copy * _COPIES_LEFT
     if not on_card and logits.kernel != "divergence":
         positions = step.texts * step.tokens  # every one is scored, and what is not learned is thrown away
     rows = min(positions, _TILE_POSITIONS)
-    buffers = rows * _TILE_WIDTH * (2 * FLOAT32 if logits.kernel == "divergence" else compute)
-    if on_card:
-        return buffers
-    copies = _DIVERGENCE_COPIES_ON_CPU if logits.kernel == "divergence" else _TILE_COPIES_ON_CPU
-    return buffers + rows * min(vocab_size, _TILE_WIDTH) * copies * FLOAT32
+    size = rows * _TILE_WIDTH * (2 * FLOAT32 if logits.kernel == "divergence" else compute)
+    if not on_card:
+        copies = _DIVERGENCE_COPIES_ON_CPU if logits.kernel == "divergence" else _TILE_COPIES_ON_CPU
+        size += rows * min(vocab_size, _TILE_WIDTH) * copies * FLOAT32
+    return size, size  # tile by tile the gradient of the head is added up
 
 
 # -- generation ---------------------------------------------------------------------------------------------------

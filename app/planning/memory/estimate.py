@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypedDict
 
-from app.planning.memory import activations, weights
+from app.planning.memory import activations, moments, weights
 from app.planning.memory.activations import BFLOAT16, FLOAT32
 from app.planning.memory.device_memory import DeviceMemory
 from app.planning.memory.layers import count_trained
@@ -113,27 +113,26 @@ def _lasting_parts(workload: Workload) -> list[MemoryPart]:
     held = weights.HELD_WORDS[quantization] or f"{workload.frozen_bytes} bytes each"
     model_bytes = weights.model_bytes(shape, quantization, workload.frozen_bytes)
     unfrozen = trained.unfrozen * FLOAT32 if workload.has_adapter else 0
-    optimizer_bytes, optimizer_reason = weights.optimizer_state(workload.knobs.optimizer)
-    state = optimizer_bytes * trained.total
+    state, optimizer_reason = weights.optimizer_state(workload.knobs.optimizer, trained)
     return [
         _part("weights", "The model", model_bytes, f"{_count(shape.num_parameters)} weights, {held}.", term="weights"),
         _part("adapter", "What is learned beside it", trained.adapter * FLOAT32,
               f"{_count(trained.adapter)} new weights, 4 bytes each.", term="adapter"),
         _part("unfrozen", "Layers trained whole", unfrozen, "Their weights are kept a second time, in 4 bytes each.", term="modules_to_save"),
         _part("optimizer", "Memory of the corrections", state, optimizer_reason, term="optimizer state"),
-        *_critic_parts(workload, optimizer_bytes),
+        *_critic_parts(workload),
         *_other_models(workload),
     ]  # fmt: skip
 
 
-def _critic_parts(workload: Workload, optimizer_bytes: float) -> list[MemoryPart]:
+def _critic_parts(workload: Workload) -> list[MemoryPart]:
     """A second model that is trained beside the first, its adapter and its optimizer state."""
     if not workload.step.keeps_critic:
         return []
     shape = without_head(workload.shape)
     trained = count_trained(workload.spec, shape)
     size = weights.model_bytes(shape, workload.spec.model.quantization, workload.frozen_bytes)
-    size += trained.adapter * FLOAT32 + trained.total * optimizer_bytes
+    size += trained.adapter * FLOAT32 + weights.optimizer_state(workload.knobs.optimizer, trained)[0]
     reason = "A second model of this size learns to foretell rewards."
     return [_part("critic", "The critic", size, reason, term="value model")]
 
@@ -159,40 +158,37 @@ def _other_models(workload: Workload) -> list[MemoryPart]:
 
 
 def _passing_parts(workload: Workload) -> list[MemoryPart]:
-    """What comes and goes in each step: of the phases of a step, the largest is its peak."""
-    step, shape = workload.step, workload.shape
-    *read_by, logits = workload.read_bytes(recomputes=workload.recomputes)
-    read = sum(read_by)
-    gradients = workload.trained.total * FLOAT32 * (2 if step.keeps_critic else 1)
-    casts = weights.autocast_bytes(workload.trained, workload.compute_bytes, has_adapter=workload.has_adapter)
-    working = activations.working_bytes(shape, workload.precision, step)
-    working += weights.dequantized_bytes(shape, workload.spec.model.quantization, workload.compute_bytes)
-    first_gradients = gradients if workload.knobs.accumulation > 1 else workload.head_gradient_bytes
-    forward = read + casts + max(logits, working) + first_gradients
-    backward = gradients + casts + working
-    cache = activations.cache_bytes(shape, step.generated_texts, step.generated_tokens, workload.compute_bytes)
-    drawn = activations.next_token_bytes(shape, step.generated_texts)
-    peak = max(forward, backward, cache + drawn)
-    is_forward, is_backward = peak == forward, peak == backward and peak != forward
-    is_writing = not (is_forward or is_backward)
+    """What comes and goes in each step: of its moments, the largest is its peak. What is gone by then is listed too."""
+    step = workload.step
+    loss, *later = moments.training_moments(workload)
+    peak = max((loss, *later), key=lambda moment: moment.total)
+    written = activations.cache_bytes(
+        workload.shape, step.generated_texts, step.generated_tokens, workload.compute_bytes
+    )
+    written += activations.next_token_bytes(workload.shape, step.generated_texts)
+    is_training = peak.total >= written
     again = "; each block is computed a second time, which keeps this small" if workload.recomputes else ""
-    at_once = f"{step.texts:,} texts of up to {step.tokens:,} tokens"
-    return [
-        _part("activations", "What was read, kept for learning", read,
-              f"A step reads {at_once} at once{again}.", term="activations", when="training", at_peak=is_forward),
-        _part("logits", "How likely each next token is", logits if logits > working else 0,
-              f"One number for each of {shape.vocab_size:,} tokens at each place that is scored.",
-              term="logits", when="training", at_peak=is_forward),
-        _part("working", "Intermediate results", working if is_backward or working >= logits else 0,
-              "Gradients inside the block that is being worked on.", term="workspace", when="training", at_peak=not is_writing),
-        _part("casts", "Weights in half precision", casts,
-              "The arithmetic reads a copy of the trained weights in 2 bytes each.", term="autocast", when="training", at_peak=not is_writing),
-        _part("gradients", "Directions of the corrections", first_gradients if is_forward else gradients,
-              "One number of 4 bytes for each trained weight.", term="gradients", when="training", at_peak=not is_writing),
-        _part("cache", "Answers being written", cache + drawn,
-              f"{step.generated_texts:,} answers at once, up to {step.generated_tokens:,} tokens each with their prompts.",
-              term="KV cache", when="writing", at_peak=is_writing),
-    ]  # fmt: skip
+    reasons = {
+        "activations": ("What was read, kept for learning", "activations",
+                        f"A step reads {step.texts:,} texts of up to {step.tokens:,} tokens at once{again}."),
+        "logits": ("How likely each next token is", "logits",
+                   f"One number for each of {workload.shape.vocab_size:,} tokens at each place that is scored."),
+        "working": ("Intermediate results", "workspace", "Gradients inside the block that is being worked on."),
+        "casts": ("Weights in half precision", "autocast",
+                  "The arithmetic reads a copy of the trained weights in 2 bytes each."),
+        "gradients": ("Directions of the corrections", "gradients", "One number of 4 bytes for each trained weight."),
+    }  # fmt: skip
+    parts = []
+    for name, (title, term, reason) in reasons.items():
+        at_peak = getattr(peak, name)
+        size = at_peak or getattr(loss, name)
+        parts.append(
+            _part(name, title, size, reason, term=term, when="training", at_peak=bool(at_peak) and is_training)
+        )
+    reason = (
+        f"{step.generated_texts:,} answers at once, up to {step.generated_tokens:,} tokens each with their prompts."
+    )
+    return [*parts, _part("cache", "Answers being written", written, reason, term="KV cache", when="writing", at_peak=not is_training)]  # fmt: skip
 
 
 def _overhead_parts(workload: Workload, parts: list[MemoryPart]) -> list[MemoryPart]:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from app.setup.model_shape import ModelShape
 from app.setup.spec import Adapter, Spec
 
+_TABLES = ("embed_tokens", "lm_head")
 _MLP_NAMES = {3: ("gate_proj", "up_proj", "down_proj"), 2: ("up_proj", "down_proj")}
 
 
@@ -75,12 +76,16 @@ def _expert_layers(shape: ModelShape, index: int) -> Iterator[Layer]:
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """Counts. adapter: new weights beside the model. unfrozen: weights of the model's own that are trained whole.
-    adapted_layers: linear layers that carry an adapter."""
+    """Counts. adapter: new weights beside the model. unfrozen: weights of the model's own that are trained whole;
+    embedded: those of them in the table of the input embeddings. adapted_layers: linear layers that carry an adapter;
+    adapted_outputs: their outputs together. adapted_experts: the weights of the experts that carry one."""
 
     adapter: int
     unfrozen: int
-    adapted_layers: int
+    embedded: int = 0
+    adapted_layers: int = 0
+    adapted_outputs: int = 0
+    adapted_experts: int = 0
 
     @property
     def total(self) -> int:
@@ -91,9 +96,11 @@ def count_trained(spec: Spec, shape: ModelShape) -> TrainedWeights:
     """What a Spec trains in a model of this shape."""
     adapter = spec.adapter
     layers = [*linear_layers(shape)]
+    trains_all = adapter.kind == "none" and not adapter.unfreeze
+    embedded = shape.vocab_size * shape.hidden_size if trains_all or _matches(_TABLES[0], adapter.unfreeze) else 0
     if adapter.kind == "none":
-        unfrozen = _unfrozen_weights(adapter, shape, layers) if adapter.unfreeze else shape.num_parameters
-        return TrainedWeights(0, unfrozen, 0)
+        unfrozen = shape.num_parameters if trains_all else _unfrozen_weights(adapter, shape, layers)
+        return TrainedWeights(0, unfrozen, embedded)
     adapted = [  # what is trained whole carries none
         layer
         for layer in layers
@@ -103,7 +110,14 @@ def count_trained(spec: Spec, shape: ModelShape) -> TrainedWeights:
     weights = sum(adapter.r * (layer.inputs + layer.outputs) * layer.count for layer in (*adapted, *stacks))
     weights += sum(layer.outputs for layer in adapted) if adapter.kind == "dora" else 0
     weights += len(spec.model.new_tokens) * shape.hidden_size
-    return TrainedWeights(weights, _unfrozen_weights(adapter, shape, layers), len(adapted))
+    return TrainedWeights(
+        adapter=weights,
+        unfrozen=_unfrozen_weights(adapter, shape, layers),
+        embedded=embedded,
+        adapted_layers=len(adapted),
+        adapted_outputs=sum(layer.outputs for layer in adapted),
+        adapted_experts=sum(stack.weights for stack in stacks),
+    )
 
 
 def _is_target(layer_name: str, targets: str) -> bool:
@@ -113,10 +127,7 @@ def _is_target(layer_name: str, targets: str) -> bool:
 
 
 def _unfrozen_weights(adapter: Adapter, shape: ModelShape, layers: list[Layer]) -> int:
-    tables = [
-        Layer("embed_tokens", shape.hidden_size, shape.vocab_size),
-        Layer("lm_head", shape.hidden_size, shape.vocab_size),
-    ]
+    tables = [Layer(name, shape.hidden_size, shape.vocab_size) for name in _TABLES]
     if not adapter.unfreeze:
         return 0
     return sum(

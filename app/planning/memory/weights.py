@@ -15,6 +15,8 @@ HELD_WORDS = {
     "int8": "most of them in 8 bits",
 }
 # {setting: (bytes for each trained weight, reason)}. In 8 bits a scale of 4 bytes belongs to 256 numbers.
+_CORRECTION_COPIES = {"adafactor": 2.0}  # of a matrix, while it is corrected; others work in place
+_TABLE_STATE = 8.0  # transformers keeps the state of embeddings in 32 bits beside an optimizer of 8 bits
 _OPTIMIZER_STATES = {
     "adamw": (8.0, "AdamW remembers two numbers of 4 bytes for each trained weight."),
     "adamw_8bit": (2.04, "AdamW in 8 bits remembers two numbers of 1 byte for each trained weight."),
@@ -25,9 +27,11 @@ _OPTIMIZER_STATES = {
 }
 
 
-def optimizer_state(optimizer: str) -> tuple[float, str]:
-    """(bytes for each trained weight, the reason as a sentence) of an optimizer by its setting."""
-    return _OPTIMIZER_STATES[optimizer]
+def optimizer_state(optimizer: str, trained: TrainedWeights) -> tuple[float, str]:
+    """(bytes of an optimizer's state, the reason as a sentence) by its setting."""
+    per_weight, reason = _OPTIMIZER_STATES[optimizer]
+    tables = trained.embedded if optimizer.endswith("8bit") else 0
+    return per_weight * (trained.total - tables) + _TABLE_STATE * tables, reason
 
 
 def model_bytes(shape: ModelShape, quantization: str, frozen: int) -> float:
@@ -44,6 +48,12 @@ def model_bytes(shape: ModelShape, quantization: str, frozen: int) -> float:
 def autocast_bytes(trained: TrainedWeights, compute: int, *, has_adapter: bool) -> float:
     """Bytes of the copies of trained weights in the precision of the arithmetic, which a forward pass keeps."""
     return 0 if compute == FLOAT32 else (trained.adapter if has_adapter else trained.total) * compute
+
+
+def correction_bytes(optimizer: str, trained: TrainedWeights, shape: ModelShape) -> float:
+    """Bytes of the intermediate results with which one matrix is corrected."""
+    largest = max(trained.embedded, *(layer.weights for layer in linear_layers(shape))) if trained.unfrozen else 0
+    return _CORRECTION_COPIES.get(optimizer, 0) * largest * FLOAT32
 
 
 def dequantized_bytes(shape: ModelShape, quantization: str, compute: int) -> float:

@@ -17,7 +17,6 @@ from app.setup.spec import Spec
 from app.setup.step_memory import RowLengths, StepMemory
 
 _MAX_ACTIVATION_SHARE = 0.5  # of free memory: above it, checkpointing “auto” computes activations again
-_LOGITS_LEFT_FOR_CRITIC = 0.25  # the log-probabilities
 _LONGEST_TEXT, _LONGEST_PROMPT = 4096, 512  # tokens, where rows are not tokenized yet
 
 
@@ -81,6 +80,8 @@ class Workload:
             trains_base=not self.has_adapter,
             adapter_rank=self.spec.adapter.r if self.has_adapter else 0,
             adapters_per_block=self.trained.adapted_layers / blocks,
+            scaled_outputs=self.trained.adapted_outputs / blocks if self.spec.adapter.kind == "dora" else 0,
+            merged_experts=self.trained.adapted_experts / blocks,
         )
 
     @cached_property
@@ -88,23 +89,9 @@ class Workload:
         """Whether activations are computed again (gradient checkpointing)."""
         return recomputes_activations(self.spec, self.shape, self.device)
 
-    def step_bytes(self, *, recomputes: bool) -> float:
-        """Activations and logits of the largest pass."""
-        read, critic_read, logits = self.read_bytes(recomputes=recomputes)
-        return read + critic_read + logits
-
-    def read_bytes(self, *, recomputes: bool) -> tuple[float, float, float]:
-        """(activations, those of a critic, logits) at the largest moment of a forward pass. A critic reads after the model,
-        when of its logits only what the backward pass needs is left."""
-        read = activations.activation_bytes(self.shape, self.precision, self.step, recomputes=recomputes)
-        logits = self.logit_bytes
-        kept_logits = logits * _LOGITS_LEFT_FOR_CRITIC
-        if self.step.keeps_critic and read + kept_logits > logits:
-            return read, read, kept_logits
-        return read, 0, logits
-
     @property
-    def logit_bytes(self) -> float:
+    def logit_bytes(self) -> tuple[float, float]:
+        """(of logits at the loss, what is left of them when the gradient of the head comes)."""
         on_card = self.device.kind == "cuda"
         return activations.logit_bytes(self.shape, self.step, self.compute_bytes, on_card=on_card)
 
@@ -128,4 +115,6 @@ def recomputes_activations(spec: Spec, shape: ModelShape, device: DeviceMemory) 
     workload = Workload(spec, shape, lengths, device, {})
     if workload.knobs.checkpointing != "auto":
         return bool(workload.knobs.checkpointing == "on")
-    return workload.step_bytes(recomputes=False) > _MAX_ACTIVATION_SHARE * device.free_bytes
+    kept, _ = activations.activation_bytes(workload.shape, workload.precision, workload.step, recomputes=False)
+    passing = kept * (2 if workload.step.keeps_critic else 1) + workload.logit_bytes[0]
+    return passing > _MAX_ACTIVATION_SHARE * device.free_bytes
