@@ -27,11 +27,14 @@ class RowLengths:
 @dataclass(frozen=True, kw_only=True)
 class Logits:
     """A tensor of (texts × positions, vocabulary). positions: of each text. copies: how many of that size are alive at
-    once, counted in float32; a kernel other than `whole` knows that itself."""
+    once, counted in float32; a kernel other than `whole` knows that itself. texts: 0 for all of the step. of_teacher: a
+    teacher gives them, whose vocabulary may be another."""
 
     positions: int
     kernel: LogitKernel = "whole"
     copies: float = 1.0
+    texts: int = 0
+    of_teacher: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

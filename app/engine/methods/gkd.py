@@ -43,7 +43,7 @@ GKD_MIXINS = (
 def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
     """A batch of texts, with the logits of all their tokens by both models and, between the extremes of beta, what their
     mixture is computed with; the model writes some of the batches."""
-    return settings.example_memory(knobs, lengths, copies=16.0 if 0 < knobs.beta < 1 else 9.0)
+    return settings.example_memory(knobs, lengths, copies=15.0 if 0 < knobs.beta < 1 else 8.0)
 
 
 def build(job: Job) -> Trainer:

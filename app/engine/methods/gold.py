@@ -13,7 +13,7 @@ from app.engine.trainer_class import extended
 from app.engine.trainers.distillation import agreement, cross_tokenizer, settings, teacher
 from app.engine.trainers.distillation.conversations import tokenize_conversations, tokenize_eval_conversations
 from app.setup.knob import knob
-from app.setup.step_memory import RowLengths, StepMemory
+from app.setup.step_memory import Logits, RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -93,8 +93,14 @@ SHARED_TEXT_GOLD_MIXINS = (
 
 def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
     """A batch of texts, with the logits of all their tokens by both models, and the probabilities of the answers sorted and
-    aligned; the model may write some of the batches."""
-    return settings.example_memory(knobs, lengths, copies=4.0 if knobs.examples_weight else 2.0, learned_copies=8.0)
+    aligned, those of the teacher for one text after the other; the model may write some of the batches."""
+    learned = min(lengths.learned, lengths.text, knobs.max_length)
+    beside = (
+        Logits(positions=learned, copies=5.0),  # kept for the backward pass
+        Logits(positions=learned, copies=3.0, texts=1),
+        Logits(positions=learned, copies=3.0, texts=1, of_teacher=True),
+    )
+    return settings.example_memory(knobs, lengths, copies=3.0 if knobs.examples_weight else 1.0, beside=beside)
 
 
 def build(job: Job) -> Trainer:

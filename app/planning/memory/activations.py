@@ -111,17 +111,21 @@ def _score_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> f
 # -- logits -------------------------------------------------------------------------------------------------------
 
 
-def logit_bytes(shape: ModelShape, step: StepMemory, compute: int, *, on_card: bool) -> tuple[float, float]:
+def logit_bytes(
+    shape: ModelShape, teacher: ModelShape, step: StepMemory, compute: int, *, on_card: bool
+) -> tuple[float, float]:
     """(bytes of all logits of a step and of what is computed from them at the same time, those of them that are left when
     the gradient of the head comes). on_card: Triton's kernels are used, which need one tile."""
-    sizes = [_logit_bytes(shape, step, logits, compute, on_card) for logits in step.logits]
+    sizes = [
+        _logit_bytes(teacher if logits.of_teacher else shape, step, logits, compute, on_card) for logits in step.logits
+    ]
     return sum(size for size, _ in sizes), sum(left for _, left in sizes)
 
 
 def _logit_bytes(
     shape: ModelShape, step: StepMemory, logits: Logits, compute: int, on_card: bool
 ) -> tuple[float, float]:
-    positions, vocab_size = step.texts * logits.positions, shape.vocab_size
+    positions, vocab_size = (logits.texts or step.texts) * logits.positions, shape.vocab_size
     one_copy = positions * vocab_size * FLOAT32
     if logits.kernel == "whole":
         return one_copy * logits.copies, one_copy * min(logits.copies, _COPIES_LEFT)

@@ -93,7 +93,8 @@ class Workload:
     def logit_bytes(self) -> tuple[float, float]:
         """(of logits at the loss, what is left of them when the gradient of the head comes)."""
         on_card = self.device.kind == "cuda"
-        return activations.logit_bytes(self.shape, self.step, self.compute_bytes, on_card=on_card)
+        teacher = self.other_shapes.get(getattr(self.knobs, "teacher", ""), self.shape)
+        return activations.logit_bytes(self.shape, teacher, self.step, self.compute_bytes, on_card=on_card)
 
     @property
     def head_gradient_bytes(self) -> float:

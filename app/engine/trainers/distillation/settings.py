@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from app.engine.generation.sampling import TemplateArgumentKnobs
@@ -95,15 +96,16 @@ def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     return {"learning_rate": default_learning_rate(adapter, parameters)}
 
 
-def example_memory(knobs: ExampleKnobs, lengths: RowLengths, copies: float, learned_copies: float = 0.0) -> StepMemory:
-    """A step on whole texts, of whose tokens both models give all logits. copies: of these. learned_copies: of those at the
-    learned positions, beside them."""
+def example_memory(
+    knobs: ExampleKnobs, lengths: RowLengths, copies: float, beside: Sequence[Logits] = ()
+) -> StepMemory:
+    """A step on whole texts, of whose tokens both models give all logits. copies: of the model's own. beside: what is
+    computed from them at the learned positions."""
     tokens = min(lengths.text, knobs.max_length)
-    learned = Logits(positions=min(lengths.learned, tokens), copies=learned_copies)
     return StepMemory(
         texts=knobs.batch_size,
         tokens=tokens,
-        logits=(Logits(positions=tokens, copies=copies), learned),
+        logits=(Logits(positions=tokens, copies=copies), Logits(positions=tokens, of_teacher=True), *beside),
         generated_texts=knobs.batch_size if knobs.own_share else 0,
         generated_tokens=min(lengths.prompt + knobs.max_completion_length, knobs.max_length),
     )
