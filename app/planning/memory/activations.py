@@ -15,6 +15,7 @@ FLOAT32 = 4
 BFLOAT16 = 2
 # Families whose attention has no fused kernel in transformers: their scores are kept.
 _EAGER_FAMILIES = ("gpt_oss",)
+_DROPOUT_FAMILIES = ("gpt2",)  # these drop activations at random: on a processor their attention is not fused either
 _QUERY_NORM_FAMILIES = ("qwen3", "gemma3", "olmo2")  # they also normalise queries and keys
 _FOUR_NORM_FAMILIES = ("gemma2", "gemma3")  # they normalise what attention and the matrices after it give, too
 _SCORES_COPIES = 3  # of eager attention: before and after the softmax, and the gradient of one block is short-lived
@@ -34,7 +35,7 @@ class Precision:
     """compute: bytes of a number in the forward pass. residual: of the stream between blocks. trains_base: gradients of
     the model's own matrices are computed. adapter_rank: of an adapter on every adapted matrix, 0 without.
     scaled_outputs: those of the matrices of a block whose magnitude is learned too (DoRA). merged_experts: weights of the
-    experts of a block to which an adapter is added in each pass."""
+    experts of a block to which an adapter is added in each pass. on_card: computed on a graphics card."""
 
     compute: int
     residual: int
@@ -43,6 +44,7 @@ class Precision:
     adapters_per_block: float
     scaled_outputs: float = 0
     merged_experts: float = 0
+    on_card: bool = False
 
 
 def block_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> float:
@@ -62,6 +64,10 @@ def block_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> fl
     attention += shape.num_attention_heads * FLOAT32
     if shape.model_type.startswith(_QUERY_NORM_FAMILIES):
         attention += (queries + keys) * FLOAT32
+    if shape.model_type in _DROPOUT_FAMILIES:
+        attention += (
+            2 * hidden * (1 if precision.on_card else FLOAT32)
+        )  # what is dropped after it and after the matrices
     adapters = precision.adapter_rank * precision.adapters_per_block * precision.compute
     adapters += 2 * precision.scaled_outputs * precision.compute  # of the matrix and of its adapter, for the magnitude
     return norms + inputs + attention + adapters + _mlp_numbers(shape) * precision.compute
@@ -69,7 +75,7 @@ def block_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> fl
 
 def _mlp_numbers(shape: ModelShape) -> float:
     """Numbers per token between the matrices after the attention: gate, its activation, up, and their product."""
-    per_width = 4 if shape.gated_mlp else 2
+    per_width = 4 if shape.gated_mlp else 5  # GPT-2's activation is computed step by step
     if not shape.num_experts:
         return per_width * shape.intermediate_size
     experts = shape.num_experts_per_token + shape.num_shared_experts
@@ -102,7 +108,8 @@ def working_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> 
 
 
 def _score_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> float:
-    if not shape.model_type.startswith(_EAGER_FAMILIES):
+    is_eager = shape.model_type.startswith(_EAGER_FAMILIES)
+    if not is_eager and (precision.on_card or shape.model_type not in _DROPOUT_FAMILIES):
         return 0
     scores = step.texts * shape.num_attention_heads * step.tokens**2
     return scores * (precision.compute * (_SCORES_COPIES - 1) + FLOAT32)

@@ -82,6 +82,7 @@ class Workload:
             adapters_per_block=self.trained.adapted_layers / blocks,
             scaled_outputs=self.trained.adapted_outputs / blocks if self.spec.adapter.kind == "dora" else 0,
             merged_experts=self.trained.adapted_experts / blocks,
+            on_card=self.device.kind == "cuda",
         )
 
     @cached_property
