@@ -14,7 +14,7 @@ _LLAMA = {"model_type": "llama", "hidden_size": 256, "intermediate_size": 704, "
 _TEACHER = _LLAMA | {"hidden_size": 320, "intermediate_size": 896, "num_hidden_layers": 6}
 # Families that differ in what a block keeps: with few words, so that blocks are most of the memory.
 _SMALL = _LLAMA | {"vocab_size": 8000}
-_EXPERTS = {"num_experts_per_tok": 2, "num_local_experts": 8}
+_EXPERTS = {"num_experts_per_tok": 2, "num_local_experts": 4, "vocab_size": 2000}
 SHAPES: dict[str, dict[str, Any]] = {
     "llama": _LLAMA,
     "teacher": _TEACHER,

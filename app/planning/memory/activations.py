@@ -18,7 +18,8 @@ _EAGER_FAMILIES = ("gpt_oss",)
 _DROPOUT_FAMILIES = ("gpt2",)  # these drop activations at random: on a processor their attention is not fused either
 _QUERY_NORM_FAMILIES = ("qwen3", "gemma3", "olmo2")  # they also normalise queries and keys
 _FOUR_NORM_FAMILIES = ("gemma2", "gemma3")  # they normalise what attention and the matrices after it give, too
-_SCORES_COPIES = 3  # of eager attention: before and after the softmax, and the gradient of one block is short-lived
+_CLAMPED_FAMILIES = ("gpt_oss",)  # their experts limit gate and up
+_DROPPED_COPIES = 3  # of scores: after the softmax, what is dropped, and the rest
 
 # Of TRL's fused head (trl/kernels/chunked_logprob.py), which computes tiles of so many positions and tokens.
 _TILE_POSITIONS = 4096
@@ -70,19 +71,27 @@ def block_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> fl
         )  # what is dropped after it and after the matrices
     adapters = precision.adapter_rank * precision.adapters_per_block * precision.compute
     adapters += 2 * precision.scaled_outputs * precision.compute  # of the matrix and of its adapter, for the magnitude
-    return norms + inputs + attention + adapters + _mlp_numbers(shape) * precision.compute
+    return norms + inputs + attention + adapters + _mlp_numbers(shape, precision) * precision.compute
 
 
-def _mlp_numbers(shape: ModelShape) -> float:
+def _mlp_numbers(shape: ModelShape, precision: Precision) -> float:
     """Numbers per token between the matrices after the attention: gate, its activation, up, and their product."""
     per_width = 4 if shape.gated_mlp else 5  # GPT-2's activation is computed step by step
-    if not shape.num_experts:
-        return per_width * shape.intermediate_size
-    experts = shape.num_experts_per_token + shape.num_shared_experts
-    expert_blocks = max(0, shape.num_hidden_layers - shape.dense_layers)
-    sparse = experts * (per_width * shape.expert_size + 2 * shape.hidden_size) + 2 * shape.num_experts
     dense = per_width * shape.intermediate_size
+    if not shape.num_experts:
+        return dense
+    expert_blocks = max(0, shape.num_hidden_layers - shape.dense_layers)
+    sparse = shape.num_experts_per_token * _expert_numbers(shape, precision) + 2 * shape.num_experts
+    sparse += shape.num_shared_experts * per_width * shape.expert_size
     return (sparse * expert_blocks + dense * shape.dense_layers) / max(1, shape.num_hidden_layers)
+
+
+def _expert_numbers(shape: ModelShape, precision: Precision) -> float:
+    """Of one expert, with its result before it is weighted. What a matrix reads is kept only where it is trained."""
+    per_width = 6 if shape.model_type.startswith(_CLAMPED_FAMILIES) else 3
+    numbers = per_width * shape.expert_size + shape.hidden_size
+    is_trained = precision.trains_base or precision.merged_experts
+    return numbers + (shape.expert_size + shape.hidden_size if is_trained else 0)
 
 
 def activation_bytes(
@@ -103,16 +112,17 @@ def activation_bytes(
 
 def working_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> float:
     """Bytes of gradients inside the block that the backward pass is at."""
-    width = _mlp_numbers(shape) / 2 + 3 * shape.hidden_size
+    width = _mlp_numbers(shape, precision) / 2 + 3 * shape.hidden_size
     return step.texts * step.tokens * width * max(precision.compute, precision.residual)
 
 
 def _score_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> float:
-    is_eager = shape.model_type.startswith(_EAGER_FAMILIES)
-    if not is_eager and (precision.on_card or shape.model_type not in _DROPOUT_FAMILIES):
-        return 0
     scores = step.texts * shape.num_attention_heads * step.tokens**2
-    return scores * (precision.compute * (_SCORES_COPIES - 1) + FLOAT32)
+    if shape.model_type.startswith(_EAGER_FAMILIES):
+        return scores * (precision.compute if precision.compute == FLOAT32 else precision.compute + FLOAT32)
+    if shape.model_type in _DROPOUT_FAMILIES and not precision.on_card:
+        return scores * FLOAT32 * _DROPPED_COPIES
+    return 0
 
 
 # -- logits -------------------------------------------------------------------------------------------------------
