@@ -80,7 +80,7 @@ def test_the_tracker_sees_what_is_kept_for_the_backward_pass() -> None:
         assert weight.grad is not None
 
 
-@pytest.mark.parametrize("name", ["sft (practice model)", "dpo (32,000 words)", "cpo (32,000 words)", "grpo (practice model)"])  # fmt: skip
+@pytest.mark.parametrize("name", ["sft (practice model)", "cpo (practice model)", "sft (gpt2)", "sft (qwen3_moe)"])  # fmt: skip
 def test_the_measured_peak_lies_in_the_range(name: str, tmp_path: Path) -> None:
     from tests.memory_cases import measure_case
 

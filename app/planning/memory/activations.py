@@ -26,7 +26,7 @@ _TILE_POSITIONS = 4096
 _TILE_WIDTH = 32768
 _TILE_COPIES_ON_CPU = 7.25  # without Triton: temporary float32 results, of the size of the tile, in its backward pass
 _DIVERGENCE_COPIES_ON_CPU = 9.0
-_LEARNED_COPIES = 4.0  # logits, their log-softmax, its exponential, and the product for the entropy
+_LEARNED_COPIES = 3.0  # log-softmax of the logits, its exponential, and the product for the entropy
 _COPIES_LEFT = 2.0  # their gradient, and what it was computed from
 _MAX_LEARNED_LOGITS = 2**28  # beyond, app/engine/model/trained_positions_head.py uses the fused head
 
@@ -148,7 +148,7 @@ def _logit_bytes(
         return one_copy * logits.copies, one_copy * min(logits.copies, _COPIES_LEFT)
     is_small = positions * vocab_size <= _MAX_LEARNED_LOGITS and not shape.num_experts
     if logits.kernel == "learned" and is_small and not on_card:
-        return one_copy * _LEARNED_COPIES, one_copy * _COPIES_LEFT
+        return one_copy * (_LEARNED_COPIES + compute / FLOAT32), one_copy * _COPIES_LEFT
     if not on_card and logits.kernel != "divergence":
         positions = step.texts * step.tokens  # every one is scored, and what is not learned is thrown away
     rows = min(positions, _TILE_POSITIONS)
