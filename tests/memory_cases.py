@@ -217,6 +217,9 @@ def measure_case(name: str, folder: Path) -> MeasuredMemory:
     from tests.live_tensors import LiveTensorTracker
 
     prepare_libraries()
+    gc.collect()  # trainers of earlier cases
+    with LiveTensorTracker() as before:
+        left_over = before.current  # such as embeddings that bitsandbytes still knows from an earlier case
     model_name, case = CASES[name]
     model = "pocket" if model_name == "pocket" else random_model(folder, model_name)
     spec = spec_of(case, model, folder)
@@ -227,10 +230,9 @@ def measure_case(name: str, folder: Path) -> MeasuredMemory:
     lengths = row_lengths(job, table)
     teacher = spec.knobs.get("teacher")
     other_shapes = {teacher: shape_of(teacher)} if teacher else {}
-    gc.collect()  # trainers of earlier cases
     with LiveTensorTracker() as tracker:
         trainer.train()
         if case.held_out:
             evaluate(job, trainer, job.data.holdout)
     estimate = estimate_memory(spec, shape_of(model), lengths, _PLENTY, other_shapes)
-    return MeasuredMemory(estimate, tracker.peak, dict(tracker.peak_composition.most_common(12)))
+    return MeasuredMemory(estimate, tracker.peak - left_over, dict(tracker.peak_composition.most_common(12)))

@@ -44,7 +44,7 @@ def training_moments(workload: Workload) -> list[Moment]:
     return [
         Moment(kept, logits, 0, casts, earlier),
         Moment(models * kept, logits * _LOGITS_LEFT_FOR_CRITIC, 0, casts, earlier),
-        Moment(models * kept, left, 0, casts, in_head),
+        *([Moment(models * kept, left, 0, casts, in_head)] if in_head else []),
         Moment(models * kept + block, 0, working, casts, in_head),
         Moment(block, 0, working, casts, gradients),
         Moment(0, 0, corrected, 0, gradients),
@@ -52,7 +52,8 @@ def training_moments(workload: Workload) -> list[Moment]:
 
 
 def _cast_bytes(workload: Workload) -> float:
-    return weights.autocast_bytes(workload.trained, workload.compute_bytes, has_adapter=workload.has_adapter)
+    trained, compute = workload.trained, workload.compute_bytes
+    return weights.autocast_bytes(trained, workload.model_shape, compute, has_adapter=workload.has_adapter)
 
 
 def _working_bytes(workload: Workload) -> float:

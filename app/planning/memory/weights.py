@@ -45,9 +45,13 @@ def model_bytes(shape: ModelShape, quantization: str, frozen: int) -> float:
     return quantized + (shape.num_parameters - linear) * frozen
 
 
-def autocast_bytes(trained: TrainedWeights, compute: int, *, has_adapter: bool) -> float:
-    """Bytes of the copies of trained weights in the precision of the arithmetic, which a forward pass keeps."""
-    return 0 if compute == FLOAT32 else (trained.adapter if has_adapter else trained.total) * compute
+def autocast_bytes(trained: TrainedWeights, shape: ModelShape, compute: int, *, has_adapter: bool) -> float:
+    """Bytes of the copies of trained matrices in the precision of the arithmetic, which a forward pass keeps. Embeddings
+    are looked up as they are, without a copy."""
+    if compute == FLOAT32:
+        return 0
+    looked_up = 0 if shape.tie_word_embeddings else trained.embedded
+    return (trained.adapter if has_adapter else trained.total - looked_up) * compute
 
 
 def correction_bytes(optimizer: str, trained: TrainedWeights, shape: ModelShape) -> float:
