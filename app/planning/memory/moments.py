@@ -57,6 +57,8 @@ def _cast_bytes(workload: Workload) -> float:
 
 
 def _working_bytes(workload: Workload) -> float:
-    """Of gradients inside the block that the backward pass is at, and of the matrix that is unpacked for it."""
-    working = activations.working_bytes(workload.shape, workload.precision, workload.step)
-    return working + weights.dequantized_bytes(workload.shape, workload.spec.model.quantization, workload.compute_bytes)
+    """Of gradients inside the block that the backward pass is at, of the matrix that is unpacked for it and of DoRA's."""
+    shape, compute = workload.shape, workload.compute_bytes
+    working = activations.working_bytes(shape, workload.precision, workload.step)
+    working += weights.dequantized_bytes(shape, workload.spec.model.quantization, compute)
+    return working + (weights.magnitude_bytes(shape, compute) if workload.spec.adapter.kind == "dora" else 0)

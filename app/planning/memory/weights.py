@@ -60,6 +60,11 @@ def correction_bytes(optimizer: str, trained: TrainedWeights, shape: ModelShape)
     return _CORRECTION_COPIES.get(optimizer, 0) * largest * FLOAT32
 
 
+def magnitude_bytes(shape: ModelShape, compute: int) -> float:
+    """Bytes with which DoRA computes the magnitude of one matrix: its adapter multiplied out, scaled, and the sum."""
+    return 3 * max(layer.weights for layer in linear_layers(shape)) * compute
+
+
 def dequantized_bytes(shape: ModelShape, quantization: str, compute: int) -> float:
     """Bytes of the one matrix that is unpacked at a time."""
     if quantization == "none":
