@@ -38,7 +38,7 @@ def test_experts_with_an_adapter_are_kept_a_second_time_in_each_block_unless_it_
     again = resolve(parse_spec(spec.to_dict() | {"knobs": spec.knobs | {"checkpointing": "on"}}))
     plain = estimate(resolve(parse_spec(fields)), MOE)
     stacks = 48 * 128 * 3 * 2048 * 768 * 2
-    assert part(estimate(spec, MOE), "activations") - part(plain, "activations") == pytest.approx(stacks, rel=0.01)
+    assert part(estimate(spec, MOE), "activations") - part(plain, "activations") == pytest.approx(stacks, rel=0.03)
     assert part(estimate(again, MOE), "activations") < 3 * stacks / 48
 
 
