@@ -1,5 +1,4 @@
-"""Download of a model in the background, in a process of its own: it can be cancelled at any time, and what it has fetched is
-kept for the next one.
+"""Download of a model in the background, in a process of its own: it can be cancelled, and what it has fetched is kept.
 
 `python -m app.hub.download_job NAME [REVISION]` is that process; it writes its progress as lines of JSON.
 """

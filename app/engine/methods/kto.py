@@ -25,7 +25,7 @@ class Knobs(preference.ReferenceKnobs):
         "How many examples each correction looks at together. More is steadier and takes more memory.",
         low=1,
         high=4096,
-        safe=(4, 64),
+        safe=(1, 64),
         unit="examples",
         everyday=True,
         affects="rows",

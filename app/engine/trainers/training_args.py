@@ -63,7 +63,7 @@ class TrainingKnobs(Knobs):
         "How many examples each correction looks at together. More is steadier and takes more memory.",
         low=1,
         high=4096,
-        safe=(4, 64),
+        safe=(1, 64),
         unit="examples",
         everyday=True,
         library_name="per_device_train_batch_size",

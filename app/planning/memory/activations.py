@@ -152,7 +152,7 @@ def _logit_bytes(
     if not on_card and logits.kernel != "divergence":
         positions = step.texts * step.tokens  # every one is scored, and what is not learned is thrown away
     rows = min(positions, _TILE_POSITIONS)
-    size = rows * _TILE_WIDTH * (2 * FLOAT32 if logits.kernel == "divergence" else compute)
+    size: float = rows * _TILE_WIDTH * (2 * FLOAT32 if logits.kernel == "divergence" else compute)
     if not on_card:
         copies = _DIVERGENCE_COPIES_ON_CPU if logits.kernel == "divergence" else _TILE_COPIES_ON_CPU
         size += rows * min(vocab_size, _TILE_WIDTH) * copies * FLOAT32
