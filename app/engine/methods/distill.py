@@ -22,7 +22,7 @@ class Knobs(settings.TeacherKnobs, TemplateKnobs):
         "How many answers each correction looks at together. More is steadier and takes more memory.",
         low=1,
         high=4096,
-        safe=(8, 128),
+        safe=(4, 128),
         unit="answers",
         everyday=True,
     )

@@ -35,7 +35,7 @@ class GroupKnobs(TemplateKnobs):
         "How many answers each correction looks at: prompts times attempts. A multiple of the attempts.",
         low=2,
         high=65_536,
-        safe=(16, 512),
+        safe=(8, 512),
         unit="answers",
         everyday=True,
     )
