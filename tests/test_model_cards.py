@@ -295,6 +295,8 @@ def test_a_download_that_fails_says_why(local_hub: LocalHub, without_jobs: None)
     assert (state["state"], "There is no model “alice/nothing”" in state["problem"]) == ("failed", True)
 
 
+@pytest.mark.slow
+@pytest.mark.full  # it depends on how far a process has come when it is stopped
 def test_a_cancelled_download_is_resumed(local_hub: LocalHub, without_jobs: None, tmp_path: Path) -> None:  # noqa: F811
     big = {
         "model-00001-of-00002.safetensors": safetensors(a=[10]),
