@@ -12,11 +12,11 @@ from app.core.validation import validate
 from app.core.workspace import local_workspace
 from app.engine.rehearsal.steps import longest_first, text_length
 from app.planning import rehearsal
+from app.planning.launcher import create_launch
 from app.planning.memory.changes import MemoryChange
 from app.planning.presets import preset_spec
 from app.planning.rehearsal import RehearsalMessage, RehearsalRequest, RehearsalResult, RehearsedSteps
 from app.planning.rehearsal_findings import rehearsal_findings
-from app.server.views.rehearsal import read_launch
 from app.setup.spec import Budget, Launch
 
 MEASURED: RehearsedSteps = {
@@ -185,12 +185,12 @@ def test_a_run_stops_at_whichever_limit_comes_first(budget: dict[str, float], se
 def test_a_cost_without_a_price_is_refused() -> None:
     with pytest.raises(Problem, match="what the machine costs per hour"):
         validate(Launch, {"budget": {"dollars": 3}}, "The launch")
-    with pytest.raises(Problem, match="what the machine costs per hour"):
-        read_launch("local:cpu", None, 3, None)
+    with pytest.raises(Problem, match=r"^To stop at a cost, say what the machine costs per hour"):
+        create_launch("local:cpu", None, 3, 0)
 
 
 def test_no_limits_on_the_page_are_no_limits_of_the_run() -> None:
-    assert read_launch("local:cpu", 0, None, 0).budget == Budget()
-    assert read_launch("local:cpu", 2.5, 3, 1.5).budget == Budget(minutes=2.5, dollars=3, dollars_per_hour=1.5)
+    assert create_launch("local:cpu", 0, None, 0).budget == Budget()
+    assert create_launch("local:cpu", 2.5, 3, 1.5).budget == Budget(minutes=2.5, dollars=3, dollars_per_hour=1.5)
     with pytest.raises(Problem, match="no machine called"):
-        read_launch("local:cuda:77", None, None, None)
+        create_launch("local:cuda:77", None, None, None)

@@ -15,7 +15,6 @@ from transformers.utils import get_json_schema
 
 from app.core import paths, registry
 from app.core.problems import Problem
-from app.engine.callback import named_metrics
 from app.engine.contracts import load_tool
 from app.engine.evaluation.evaluate import evaluate, generate_samples
 from app.engine.generation import tool_calling
@@ -29,6 +28,7 @@ from app.engine.model.device import Device
 from app.engine.preview.dry_run import sample_attempts
 from app.engine.preview.row_preview import preview_rows
 from app.engine.reward_runtime.reward import final_answer_text
+from app.engine.step_metrics import named_metrics
 from app.engine.tools.calculator import calculator
 from app.engine.tools.look_up import NOT_FOUND, look_up
 from app.engine.trainers.group_rl.replay_buffer import extract_group, insert_groups

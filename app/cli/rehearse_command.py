@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated
 
 import typer
 
 from app.cli.options import AsJson, Changes, Setup
-from app.cli.terminal import print_document, print_text, read_setup
+from app.cli.terminal import format_settings, print_document, print_text, read_setup
 from app.core.workspace import local_workspace
 from app.hub.model_choice import require_usable_model
 from app.planning import launcher
 from app.planning.rehearsal import RehearsalProgress, RehearsalResult, rehearse
 from app.planning.rehearsal_findings import rehearsal_findings
 from app.planning.resolve import resolve
-from app.setup.spec import Launch
 
 _BYTES_PER_GB = 1_000_000_000
 
@@ -31,9 +29,8 @@ def rehearse_setup(
     as_json: AsJson = False,
 ) -> None:
     """Takes twenty real steps on the longest examples; where memory runs out, finds the changes that make it fit."""
-    launcher.require_machine(machine)
     limit = int(memory * _BYTES_PER_GB) if memory else None
-    spec, launch = read_setup(setup, changes), Launch(machine=machine)
+    spec, launch = read_setup(setup, changes), launcher.create_launch(machine)
     require_usable_model(resolve(spec))
     attempts = 0
     for message in rehearse(local_workspace(), spec, launch, limit):
@@ -58,6 +55,5 @@ def _print_progress(progress: RehearsalProgress, attempts: int) -> int:
 def _format_result(result: RehearsalResult) -> str:
     lines = [f"{finding['severity']}: {finding['text']}" for finding in rehearsal_findings(result)]
     if result["settings"]:
-        settings = " ".join(f"--set {path}={json.dumps(setting)}" for path, setting in result["settings"].items())
-        lines.append(f"It fits with: {settings}")
+        lines.append(f"It fits with: {format_settings(result['settings'])}")
     return "\n".join(lines)

@@ -14,7 +14,6 @@ import typer
 from app.cli.options import DONE, FAILED, REFUSED, STOPPED, AsJson, Changes, DetachOrFollow, Follow, RunId, Setup
 from app.cli.terminal import format_event, print_document, print_list, print_text, read_setup
 from app.core.problems import Problem, process_lost
-from app.core.validation import validate
 from app.core.workspace import local_workspace
 from app.history.diagnoses import diagnose_events
 from app.history.result_words import known_result_step, result_words
@@ -26,7 +25,6 @@ from app.runs.events import DoneEvent, Event, FailedEvent
 from app.runs.records import read_record
 from app.runs.result import RESULT_FILE
 from app.runs.store import Run
-from app.setup.spec import Launch
 
 ReportT = TypeVar("ReportT")
 
@@ -48,9 +46,7 @@ def run(
 ) -> None:
     """Starts a run and waits for its end, unless detached."""
     spec = preflight.check_spec(read_setup(setup, changes))
-    launcher.require_machine(machine)
-    budget = {"minutes": minutes, "dollars": dollars, "dollars_per_hour": dollars_per_hour}
-    launch = validate(Launch, {"machine": machine, "budget": budget}, "The launch")
+    launch = launcher.create_launch(machine, minutes, dollars, dollars_per_hour)
     require_usable_model(spec)
     created_run = launcher.create_run(local_workspace(), spec, launch)
     _start_run(created_run, lambda: launcher.start_run(created_run, launch), detach, as_json)

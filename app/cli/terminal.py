@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypedDict, TypeVar
 
 from app.core import registry
-from app.core.json_types import JsonValue
+from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem
 from app.core.sizes import format_bytes
 from app.data.findings.compatible_methods import ListedMethod
@@ -186,9 +186,13 @@ def format_memory(memory: MemoryEstimate, changes: list[MemoryChange]) -> list[s
         aside = "" if part["at_peak"] else " Not at the same time as the peak."
         lines.append(f"  {format_bytes(part['bytes']):>9}  {part['title']} ({part['term']}): {part['reason']}{aside}")
     for change in changes:
-        settings = " ".join(f"--set {path}={json.dumps(setting)}" for path, setting in change["settings"].items())
-        lines.append(f"  {settings}  saves {format_bytes(change['saved'])}; then {_FIT_WORDS[change['fits']]}. {change['reason']}")  # fmt: skip
+        lines.append(f"  {format_settings(change['settings'])}  saves {format_bytes(change['saved'])}; then {_FIT_WORDS[change['fits']]}. {change['reason']}")  # fmt: skip
     return lines
+
+
+def format_settings(settings: JsonObject) -> str:
+    """Changed settings as options of the command line."""
+    return " ".join(f"--set {path}={json.dumps(setting)}" for path, setting in settings.items())
 
 
 def format_event(event: Event) -> str:

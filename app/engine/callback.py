@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import Any
 from transformers import TrainerCallback
 
 from app.core.json_types import JsonObject
-from app.core.problems import Problem
 from app.engine.control import Control
 from app.engine.emitter import Emitter
 from app.engine.evaluation.eval_scores import EvalScores
@@ -21,6 +19,7 @@ from app.engine.evaluation.evaluate import evaluate, generate_samples
 from app.engine.evaluation.probes import count_answers, probe
 from app.engine.generation.generate import copy_trained_weights, preserve_rng_eval, swapped_weights
 from app.engine.job import Job
+from app.engine.step_metrics import memory_metrics, named_metrics, require_finite
 from app.engine.trainers.lr_schedule import set_scheduled_rate
 from app.history.verdict import verdict
 from app.runs import checkpoints
@@ -38,20 +37,6 @@ from app.runs.events import (
 )
 from app.setup.spec import Extension
 
-# {name in the trainer's log: `group/name` of the metric}; rewards are renamed by a rule, see `named_metrics`.
-_METRIC_NAMES = {
-    "loss": "train/loss",
-    "grad_norm": "train/grad_norm",
-    "learning_rate": "train/learning_rate",
-    "entropy": "train/entropy",
-    "mean_token_accuracy": "train/token_accuracy",
-    "kl": "train/kl",
-    "reward": "reward/mean",
-    "reward_std": "reward/std",
-    "frac_reward_zero_std": "reward/share_without_spread",
-}
-_OMITTED_METRICS = ("epoch", "total_flos", "train_runtime", "train_loss", "step_time", "num_tokens")
-_REQUIRED_FINITE = ("train/loss", "train/grad_norm")  # when they are not finite the run is lost
 _AVERAGED_STEPS = 20  # the latest steps, for the time left
 _LIMIT_REACHED = "The limit that was set for this run is reached. Resume goes on, and counts anew. "
 _MAX_EVAL_SAMPLES = 4  # held-out completions shown after an evaluation
@@ -112,7 +97,7 @@ class EventCallback(TrainerCallback):
             seconds_left=self._seconds_left(state),
             metrics=metrics,
         )
-        self._require_finite(metrics, state.global_step)
+        require_finite(metrics, state.global_step)
         self._after_step(state.global_step)
         self._keep_or_stop(state, control)
         self.step_started_at = time.monotonic()
@@ -233,7 +218,7 @@ class EventCallback(TrainerCallback):
             "time/step": round(seconds, 4),
             "system/tokens": tokens,
             "system/tokens_per_second": round(tokens_per_second, 1),
-        } | _memory_metrics()
+        } | memory_metrics()
 
     def _seconds_left(self, state: Any) -> float:
         """At the average time of this attempt's latest steps."""
@@ -243,19 +228,6 @@ class EventCallback(TrainerCallback):
     def _is_over_budget(self) -> bool:
         seconds = self.job.budget.seconds
         return seconds is not None and time.monotonic() - self.started_at > seconds
-
-    def _require_finite(self, metrics: dict[str, float | None], step: int) -> None:
-        nonfinite = [name for name in _REQUIRED_FINITE if name in metrics and not _is_finite(metrics[name])]
-        if nonfinite:
-            raise Problem(
-                f"At step {step} {nonfinite[0]} is no longer a number.",
-                advice="Lower the learning rate, to a third for a start, "
-                "and resume from the last checkpoint or start again."
-                if step > 1
-                else "Nothing was changed yet, so the model's weights or an example hold such numbers, or the number"
-                " format is too small: load the model again, or set the precision to fp32.",
-                reason="diverged",
-            )
 
 
 def _evaluations_until(path: Path, step: int) -> list[EvalEvent]:
@@ -275,35 +247,5 @@ def _due_steps(max_steps: int, times: int) -> frozenset[int]:
     return frozenset(step for step in due_steps if step < max_steps)
 
 
-def named_metrics(logs: dict[str, Any], method_names: dict[str, str] | None = None) -> dict[str, float | None]:
-    """The trainer's log under our metric names: the method's own names take precedence; `rewards/NAME/mean` becomes
-    `reward/NAME/mean`, and a name without a group belongs to `train/`."""
-    names = _METRIC_NAMES | (method_names or {})
-    metrics: dict[str, float | None] = {}
-    for log_name, metric in logs.items():
-        if log_name in _OMITTED_METRICS or not isinstance(metric, int | float | None):
-            continue
-        is_reward = log_name.startswith("rewards/")
-        default = f"reward/{log_name.removeprefix('rewards/')}" if is_reward else log_name
-        name = names.get(log_name) or default
-        metrics[name if "/" in name else f"train/{name}"] = metric
-    return metrics
-
-
-def _memory_metrics() -> dict[str, float]:
-    """In gigabytes: memory of this process, and the most it had on the GPU."""
-    import psutil
-    import torch
-
-    metrics = {"system/memory": round(psutil.Process().memory_info().rss / 1e9, 3)}
-    if torch.cuda.is_available():
-        metrics["system/gpu_memory"] = round(torch.cuda.max_memory_allocated() / 1e9, 3)
-    return metrics
-
-
 def _rounded(number: float | None) -> float | None:
     return None if number is None else round(number, 4)
-
-
-def _is_finite(number: float | None) -> bool:
-    return number is not None and math.isfinite(number)

@@ -51,6 +51,17 @@ def require_machine(name: str) -> None:
         raise Problem(f"There is no machine called “{name}”.", advice=registry.suggest_name(name, machine_names))
 
 
+def create_launch(
+    machine: str, minutes: float | None = None, dollars: float | None = None, dollars_per_hour: float | None = None
+) -> Launch:
+    """The launch of a run on a machine, with the limits at which it stops; 0 and None are no limit. Raises Problem."""
+    require_machine(machine)
+    if dollars and not dollars_per_hour:
+        raise Problem("To stop at a cost, say what the machine costs per hour.", advice="Or set no limit in dollars.")
+    budget = {"minutes": minutes or None, "dollars": dollars or None, "dollars_per_hour": dollars_per_hour or None}
+    return validate(Launch, {"machine": machine, "budget": budget}, "The launch")
+
+
 def start_run(run: Run, launch: Launch) -> Handle:
     """Starts a run, or resumes one that has checkpoints. Raises Problem when the backend refuses.
 

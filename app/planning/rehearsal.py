@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NotRequired, TypedDict, final
+from typing import IO, NotRequired, TypedDict, final
 
 from app.core import paths
 from app.core.json_types import JsonObject
@@ -20,7 +20,8 @@ from app.core.problems import SIGNAL_CAUSES, Problem
 from app.core.workspace import Workspace
 from app.planning import preflight
 from app.planning.memory.changes import MemoryChange
-from app.setup.spec import Launch, Spec, parse_spec
+from app.setup.set_value import set_values
+from app.setup.spec import Launch, Spec
 
 STEPS = 20
 _MAX_ATTEMPTS = 10
@@ -128,7 +129,7 @@ def rehearse(
     while len(attempts) < _MAX_ATTEMPTS:
         request: RehearsalRequest = {
             "workspace": str(workspace.path),
-            "spec": _with_settings(checked_spec, settings),
+            "spec": set_values(checked_spec.to_dict(), settings),
             "machine": machine,
             "steps": STEPS,
             "memory_limit": memory_limit,
@@ -177,15 +178,6 @@ def _rehearse_once(
         outcome.measured = message.get("done")
         yield {"done": outcome.steps, "of": STEPS, "waiting": message.get("waiting", 0), "attempts": attempts}
     return outcome
-
-
-def _with_settings(spec: Spec, settings: JsonObject) -> JsonObject:
-    """The Spec as plain data, with other settings by their paths."""
-    fields: dict[str, Any] = spec.to_dict()
-    for path, setting in settings.items():
-        group, _, name = path.partition(".")
-        fields[group] = fields.get(group, {}) | {name: setting}
-    return parse_spec(fields).to_dict()
 
 
 # -- its processes ------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem, shorten
 from app.core.validation import deep_copy, require_max_depth
@@ -28,6 +30,13 @@ def set_value(data: JsonObject, path: str, value: JsonValue) -> JsonObject:
             advice="Look at `schema` for the names.",
         )
     return changed
+
+
+def set_values(data: JsonObject, changes: Mapping[str, JsonValue]) -> JsonObject:
+    """`set_value` for several paths, one after the other."""
+    for path, value in changes.items():
+        data = set_value(data, path, value)
+    return data
 
 
 def _child_at(parent: JsonValue, key: str, path: str) -> JsonValue:

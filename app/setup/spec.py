@@ -222,7 +222,7 @@ class Budget(FrozenModel):
     @model_validator(mode="after")
     def _require_price(self) -> Self:
         if self.dollars and not self.dollars_per_hour:
-            raise ValueError("to stop at a cost, say what the machine costs per hour (dollars_per_hour)")
+            raise ValueError("to stop at a cost, say what the machine costs per hour")
         return self
 
     @property

@@ -35,6 +35,7 @@ def main() -> None:
             workspace, device, f"rehearsal-{os.getpid()}", lambda ahead: send({"waiting": ahead}), lambda: None
         )
         with queue:
+            send({"waiting": 0})
             hide_other_devices(device)
             try:
                 _rehearse(workspace, Device(device), request, send)

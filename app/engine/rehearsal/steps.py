@@ -6,10 +6,10 @@ import copy
 import math
 import resource
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.core.scratch import ScratchFolder
 from app.core.workspace import Workspace
@@ -22,6 +22,7 @@ from app.engine.preview.memory_plan import memory_question
 from app.engine.preview.preview_job import source_stamps
 from app.engine.preview.run_estimate import count_run, relevant_json
 from app.engine.preview.time_estimate import EVAL_BATCH_ROWS, MeasuredTimes, Workload, evaluation_seconds
+from app.engine.step_metrics import require_finite
 from app.planning.memory.changes import cheapest_changes
 from app.planning.memory.estimate import estimate_memory
 from app.planning.rehearsal import RehearsedSteps, StepsPlan
@@ -69,6 +70,8 @@ def rehearse(rehearsal: Rehearsal, workload: Workload, on_step: Callable[[int], 
         remove_overhead(trainer)
         count_step_tokens(trainer, times)
         trainer.train()
+        for step, loss in enumerate(times.losses, 1):
+            require_finite({"train/loss": loss}, step)
         measured = MeasuredTimes(times.average(workload.step_tokens), *time_evaluation(job, trainer))
         shape = _model_shape(job)
     seconds = measured.step * workload.steps + evaluation_seconds(measured, workload)
@@ -105,10 +108,9 @@ def text_length(content: object) -> int:
     """Characters of all texts in a row."""
     if isinstance(content, str):
         return len(content)
-    parts: Iterable[Any] = (
-        content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
-    )
-    return sum(text_length(part) for part in parts)
+    if isinstance(content, dict):
+        return sum(text_length(field) for field in content.values())
+    return sum(text_length(element) for element in content) if isinstance(content, list) else 0
 
 
 def _model_shape(job: Job) -> ModelShape | None:
@@ -146,8 +148,8 @@ def _memory_peak(device: Device) -> int:
 
     if not device.is_cpu and torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
-        others = total - free - torch.cuda.memory_reserved()  # the libraries' own, and other programs
-        return torch.cuda.max_memory_reserved() + max(0, others)
+        library_bytes = total - free - torch.cuda.memory_reserved()  # the libraries' own, and other programs
+        return torch.cuda.max_memory_reserved() + max(0, library_bytes)
     if sys.platform != "linux":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     status = Path("/proc/self/status").read_text()

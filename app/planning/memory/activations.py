@@ -136,7 +136,7 @@ def logit_bytes(
     sizes = [
         _logit_bytes(teacher if logits.of_teacher else shape, step, logits, compute, on_card) for logits in step.logits
     ]
-    return sum(size for size, _ in sizes), sum(left for _, left in sizes)
+    return sum(size for size, _ in sizes), sum(size_in_head for _, size_in_head in sizes)
 
 
 def _logit_bytes(

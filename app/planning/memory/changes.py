@@ -12,6 +12,7 @@ from app.planning.memory.estimate import MemoryEstimate, estimate_memory
 from app.planning.memory.workload import Workload
 from app.planning.resolve import resolve
 from app.setup.model_shape import ModelShape
+from app.setup.set_value import set_values
 from app.setup.spec import Spec, parse_spec
 from app.setup.step_memory import RowLengths
 
@@ -94,10 +95,7 @@ def _memory_change(proposal: _Proposal, saved: int, estimate: MemoryEstimate) ->
 
 def _apply(workload: Workload, settings: Mapping[str, Any]) -> Workload | None:
     """The workload with changed settings; None where the method does not allow them."""
-    fields = workload.spec.to_dict()
-    for path, setting in settings.items():
-        group, _, name = path.partition(".")
-        fields[group] = fields.get(group, {}) | {name: setting}
+    fields = set_values(workload.spec.to_dict(), settings)
     try:
         return replace(workload, spec=resolve(parse_spec(fields)))
     except Problem:  # such as a batch that its groups do not divide

@@ -178,17 +178,17 @@ def _passing_parts(workload: Workload) -> list[MemoryPart]:
                   "The arithmetic reads a copy of the trained weights in 2 bytes each."),
         "gradients": ("Directions of the corrections", "gradients", "One number of 4 bytes for each trained weight."),
     }  # fmt: skip
-    parts = []
+    training_parts = []
     for name, (title, term, reason) in reasons.items():
         at_peak = getattr(peak, name)
         size = at_peak or getattr(loss, name)
-        parts.append(
+        training_parts.append(
             _part(name, title, size, reason, term=term, when="training", at_peak=bool(at_peak) and is_training)
         )
     reason = (
         f"{step.generated_texts:,} answers at once, up to {step.generated_tokens:,} tokens each with their prompts."
     )
-    return [*parts, _part("cache", "Answers being written", written, reason, term="KV cache", when="writing", at_peak=not is_training)]  # fmt: skip
+    return [*training_parts, _part("cache", "Answers being written", written, reason, term="KV cache", when="writing", at_peak=not is_training)]  # fmt: skip
 
 
 def _overhead_parts(workload: Workload, parts: list[MemoryPart]) -> list[MemoryPart]:

@@ -30,7 +30,7 @@ class Moment:
 def training_moments(workload: Workload) -> list[Moment]:
     """The loss, that of a critic, the beginning of the backward pass in the head and in the last block, its end, and the
     correction. A critic reads after the model, when of its logits only what the backward pass needs is left."""
-    kept, block = activations.activation_bytes(
+    stored, block = activations.activation_bytes(
         workload.shape, workload.precision, workload.step, recomputes=workload.recomputes
     )
     models = 2 if workload.step.keeps_critic else 1
@@ -39,13 +39,13 @@ def training_moments(workload: Workload) -> list[Moment]:
     gradients = workload.trained.total * FLOAT32 * models
     earlier = gradients if workload.knobs.accumulation > 1 else 0.0  # of batches before
     in_head = earlier or workload.head_gradient_bytes
-    logits, left = workload.logit_bytes
+    logits, logits_in_head = workload.logit_bytes
     corrected = weights.correction_bytes(workload.knobs.optimizer, workload.trained, workload.model_shape)
     return [
-        Moment(kept, logits, 0, casts, earlier),
-        Moment(models * kept, logits * _LOGITS_LEFT_FOR_CRITIC, 0, casts, earlier),
-        *([Moment(models * kept, left, 0, casts, in_head)] if in_head else []),
-        Moment(models * kept + block, 0, working, casts, in_head),
+        Moment(stored, logits, 0, casts, earlier),
+        Moment(models * stored, logits * _LOGITS_LEFT_FOR_CRITIC, 0, casts, earlier),
+        *([Moment(models * stored, logits_in_head, 0, casts, in_head)] if in_head else []),
+        Moment(models * stored + block, 0, working, casts, in_head),
         Moment(block, 0, working, casts, gradients),
         Moment(0, 0, corrected, 0, gradients),
     ]

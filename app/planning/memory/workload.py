@@ -117,6 +117,6 @@ def recomputes_activations(spec: Spec, shape: ModelShape, device: DeviceMemory) 
     workload = Workload(spec, shape, lengths, device, {})
     if workload.knobs.checkpointing != "auto":
         return bool(workload.knobs.checkpointing == "on")
-    kept, _ = activations.activation_bytes(workload.shape, workload.precision, workload.step, recomputes=False)
-    passing = kept * (2 if workload.step.keeps_critic else 1) + workload.logit_bytes[0]
+    stored, _ = activations.activation_bytes(workload.shape, workload.precision, workload.step, recomputes=False)
+    passing = stored * (2 if workload.step.keeps_critic else 1) + workload.logit_bytes[0]
     return passing > _MAX_ACTIVATION_SHARE * device.free_bytes

@@ -16,7 +16,7 @@ from app.server.abandoned import session_abandonment
 from app.server.error_boundary import EVENT_OPTIONS, Updates, stream_with_error_notice, with_error_notice
 from app.server.views.check_layout import CheckView, VisitorState
 from app.server.views.choose import ChooseView, read_chosen_spec
-from app.server.views.rehearsal import read_launch, stream_rehearsal
+from app.server.views.rehearsal import stream_rehearsal
 from app.server.visitor import visitor_workspace
 from components import start_bar
 
@@ -39,7 +39,7 @@ def bind_rehearsal_events(view: CheckView, until_superseded: UntilSuperseded) ->
     ) -> Iterator[Updates]:
         if visitor.spec:
             has_left, read_number = session_abandonment(request), visitor.read_count
-            launch = read_launch(machine, minutes, dollars, price)
+            launch = launcher.create_launch(machine, minutes, dollars, price)
             require_usable_model(visitor.spec, identity.identity_of_request(request).token)
             updates = stream_rehearsal(
                 before_start,
@@ -69,7 +69,10 @@ def bind_start_events(view: CheckView, open_run: gr.HTML, choose_view: ChooseVie
         price: float | None,
         request: gr.Request,
     ) -> Updates:
-        launch, spec = read_launch(machine, minutes, dollars, price), preflight.check_spec(read_chosen_spec(setup))
+        launch, spec = (
+            launcher.create_launch(machine, minutes, dollars, price),
+            preflight.check_spec(read_chosen_spec(setup)),
+        )
         require_usable_model(spec, identity.identity_of_request(request).token)
         return {open_run: launcher.launch_run(visitor_workspace(), spec, launch).id}
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import gradio as gr
 
 from app.core.problems import Problem
-from app.core.validation import validate
 from app.planning import launcher
 from app.planning.rehearsal import rehearse
 from app.planning.rehearsal_findings import rehearsal_findings
@@ -35,7 +34,7 @@ class BeforeStart:
 
     @property
     def launch_inputs(self) -> list[gr.Dropdown | gr.Number]:
-        """The inputs of `read_launch`, in its order."""
+        """The inputs of `launcher.create_launch`, in its order."""
         return [self.machine, self.minutes, self.dollars, self.price]
 
 
@@ -61,15 +60,6 @@ def build_before_start() -> BeforeStart:
                 0, label="Dollars per hour", info="What this machine costs you.", minimum=0, elem_id="hour-dollars"
             )
     return BeforeStart(report, button, machine, minutes, dollars, price)
-
-
-def read_launch(machine: str, minutes: float | None, dollars: float | None, price: float | None) -> Launch:
-    """The launch of a run with these limits; 0 and nothing are no limit. Raises Problem."""
-    launcher.require_machine(machine)
-    if dollars and not price:
-        raise Problem("To stop at a cost, say what the machine costs per hour.", advice="Or stop after no dollars: 0.")
-    budget = {"minutes": minutes or None, "dollars": dollars or None, "dollars_per_hour": price or None}
-    return validate(Launch, {"machine": machine, "budget": budget}, "The limits")
 
 
 def show_nothing_rehearsed(view: BeforeStart) -> Updates:
