@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +19,9 @@ from app.planning.memory.changes import MemoryChange
 from app.planning.presets import preset_spec
 from app.planning.rehearsal import RehearsalMessage, RehearsalRequest, RehearsalResult, RehearsedSteps
 from app.planning.rehearsal_findings import rehearsal_findings
+from app.setup.models import locate_model
 from app.setup.spec import Budget, Launch
+from tests.support import build_spec, conversation_rows, write_rows
 
 MEASURED: RehearsedSteps = {
     "steps": 20,
@@ -163,6 +167,23 @@ def test_a_real_rehearsal_within_little_memory_finds_what_fits(monkeypatch: pyte
     assert result["first_loss"] is not None
     assert 3 < result["first_loss"] < result["guessing_loss"]
     assert any("done" in message and message["done"] == 2 for message in progress)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_rehearsal_whose_loss_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    monkeypatch.setattr(rehearsal, "STEPS", 2)
+    broken = tmp_path / "broken"
+    shutil.copytree(locate_model("pocket"), broken)
+    tensors = load_file(broken / "model.safetensors")
+    tensors["model.norm.weight"][0] = float("nan")
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    rows = write_rows(tmp_path / "rows.jsonl", conversation_rows(32))
+    spec = build_spec("sft", rows, {"batch_size": 8}, model={"id": str(broken)})
+    with pytest.raises(Problem, match=r"At step 1 train/loss is no longer a number\."):
+        list(rehearsal.rehearse(local_workspace(), spec))
 
 
 # -- limits -------------------------------------------------------------------------------------------------------
