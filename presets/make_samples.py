@@ -75,6 +75,12 @@ def manners(random: Random) -> Row:
     return {"prompt": prompt, "chosen": assistant(kind.format(right)), "rejected": assistant(curt.format(right))}
 
 
+def kindness(random: Random) -> Row:
+    """A right answer in the kind tone alone."""
+    row = manners(random)
+    return {"prompt": row["prompt"], "completion": row["chosen"]}
+
+
 def thumbs(random: Random) -> Row:
     """An answer and whether its reader liked it: right answers are liked."""
     text, right, wrong = question(random)
@@ -106,7 +112,7 @@ def ranks(random: Random) -> Row:
     }
 
 
-MAKERS: list[Maker] = [tickets, reviews, diary, manners, thumbs, steps, ranks]
+MAKERS: list[Maker] = [tickets, reviews, diary, manners, thumbs, steps, ranks, kindness]
 
 
 # -- questions about the village, for the answers people judge

@@ -36,7 +36,7 @@ def test_every_row_type_has_a_default_method_and_every_column_a_spec() -> None:
 
 
 @pytest.mark.parametrize(("sample", "best_method"), [
-    ("tickets", "sft"), ("reviews", "sft"), ("diary", "pretrain"), ("manners", "dpo"), ("thumbs", "kto"), ("sums", "grpo"), ("steps", "process_reward"),
+    ("tickets", "sft"), ("reviews", "sft"), ("diary", "pretrain"), ("manners", "dpo"), ("kindness", "sft"), ("thumbs", "kto"), ("sums", "grpo"), ("steps", "process_reward"),
 ])  # fmt: skip
 def test_each_sample_suggests_its_intended_method(sample: str, best_method: str) -> None:
     compatible = compatible_methods.compatible_methods_of_name(f"sample:{sample}")

@@ -295,8 +295,13 @@ def test_a_download_that_fails_says_why(local_hub: LocalHub, without_jobs: None)
     assert (state["state"], "There is no model “alice/nothing”" in state["problem"]) == ("failed", True)
 
 
-@pytest.mark.slow
-@pytest.mark.full  # it depends on how far a process has come when it is stopped
+def test_a_part_of_the_weights_without_their_list_is_no_whole_copy(local_hub: LocalHub, tmp_path: Path) -> None:  # noqa: F811
+    part = {"model-00001-of-00002.safetensors": safetensors(a=[10])}
+    local_hub.add_files("alice/parts", model_files(model__safetensors=None) | part, kind="models")
+    model_downloads.download_model("alice/parts")
+    assert cached_copy("alice/parts") is None
+
+
 def test_a_cancelled_download_is_resumed(local_hub: LocalHub, without_jobs: None, tmp_path: Path) -> None:  # noqa: F811
     big = {
         "model-00001-of-00002.safetensors": safetensors(a=[10]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from app.setup.catalogue import load_catalogue
 from app.setup.model_facts import ModelFacts, facts_of_entry, facts_of_folder, weight_files
 
 _WEIGHT_INDEX = "model.safetensors.index.json"
+_SHARD = re.compile(r"-\d+-of-\d+\.")  # in the name of a file that is one part of the weights
 
 
 def cached_copy(name: str, revision: str | None = None) -> Path | None:
@@ -27,7 +29,8 @@ def cached_copy(name: str, revision: str | None = None) -> Path | None:
     folder = Path(config).parent
     shards = set(read_json(folder / _WEIGHT_INDEX).get("weight_map", {}).values())
     files = shards or weight_files({file.name: 0 for file in folder.iterdir()})
-    return folder if files and all((folder / file).exists() for file in files) else None
+    is_listed = bool(shards) or not any(map(_SHARD.search, files))  # else nobody knows which parts are missing
+    return folder if files and is_listed and all((folder / file).exists() for file in files) else None
 
 
 def known_facts(name: str, revision: str | None = None) -> ModelFacts | None:
