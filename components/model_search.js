@@ -6,6 +6,7 @@ import { describeCatalogueModel, describeHubModel } from './model_values.js';
 /** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
 /** @typedef {{id: string, title: string, more: string}} Offer */
 
+const SEARCHING = 'Searching the Hub …';
 const PAUSE = 350; // milliseconds without a key before the Hub is asked
 const BLUR_DELAY = 150; // milliseconds in which a click on the list still counts
 const MIN_QUERY = 2; // characters
@@ -78,10 +79,10 @@ export function createModelSearch({ name, form, ownModels, onChoose }) {
       timer = setTimeout(() => searchHub(text, thisSearch), PAUSE);
   });
   input.addEventListener('focus', () => offer(matchingModels('')));
-  input.addEventListener('blur', () => setTimeout(close, BLUR_DELAY));
+  input.addEventListener('blur', () => setTimeout(dismiss, BLUR_DELAY));
   input.addEventListener('keydown', event => {
     const options = /** @type {HTMLElement[]} */ ([...list.children]);
-    if (event.key === 'Escape') close();
+    if (event.key === 'Escape') dismiss();
     if (list.hidden || !options.length) return;
     if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
       event.preventDefault();
@@ -94,6 +95,14 @@ export function createModelSearch({ name, form, ownModels, onChoose }) {
     }
   });
 
+  /** Closes the list for good: an answer that is still to come does not open it over what the person is at. */
+  function dismiss() {
+    searchCount += 1;
+    clearTimeout(timer);
+    if (note.textContent === SEARCHING) showNote(note, '', '');
+    close();
+  }
+
   /** @param {HTMLElement[]} options @param {number} index */
   function activate(options, index) {
     active = index;
@@ -104,7 +113,7 @@ export function createModelSearch({ name, form, ownModels, onChoose }) {
 
   /** @param {string} text @param {number} thisSearch */
   async function searchHub(text, thisSearch) {
-    showNote(note, '', 'Searching the Hub …');
+    showNote(note, '', SEARCHING);
     const reply = await form.server.search_models(text);
     if (thisSearch !== searchCount) return;
     if (!reply || reply.problem) {
