@@ -119,7 +119,8 @@ export function createModelPicker(form) {
     content: [practiceNote, choices, note, practice, hub.box, cards.box, own.box],
     summarize: () =>
       capitalizeFirst(modelName(catalog, form.setup.model)) + (isPracticeForOwn() ? ' · made for the samples' : ''),
-    isChanged,
+    // with a person's own examples the model is the next question, and the models that suit are its answers
+    isChanged: () => isChanged() || isPracticeForOwn(),
   });
   return { box, refresh, isChanged, chooseRun: own.chooseRun };
 }

@@ -76,11 +76,15 @@ def entry_row(name: str) -> dict[str, Any]:
 def count_true_weights(entry: CatalogueEntry) -> int:
     """Weights of the text part as transformers builds it on the meta device."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
     fields = {name: part for name, part in entry.full_config.items() if name not in ("model_type", "vision_config")}
-    config = AutoConfig.for_model(entry.config["model_type"], **fields).get_text_config()
+    config = AutoConfig.for_model(entry.config["model_type"], **fields)
+    text_config = config.get_text_config()
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        if type(text_config) in AutoModelForCausalLM._model_mapping:
+            model = AutoModelForCausalLM.from_config(text_config)
+        else:  # a text part that transformers builds only together with the part that reads pictures
+            model = AutoModelForImageTextToText.from_config(config)
     model.tie_weights()
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for name, parameter in model.named_parameters() if "visual" not in name)
