@@ -15,6 +15,7 @@ from app.planning.memory.estimate import MemoryEstimate, estimate_memory
 from app.setup.model_shape import ModelShape, read_model_shape
 from app.setup.spec import Spec, parse_spec
 from tests.memory_models import random_model
+from tests.real_model import real_model_folder
 from tests.support import NO_EVALUATIONS_OR_SAVES
 
 _TEXT = "the fox runs over a hill and sees one big red house near water where two small birds sing all day long"
@@ -130,6 +131,13 @@ _FAMILY_CASES = (
     | {f"sft, recomputation ({family})": (family, MemoryCase("sft", "messages", _BATCH | {"checkpointing": "on"})) for family in ("gemma3", "mixtral", "gpt_oss")}
     | {f"sft, experts adapted{note}": ("qwen3_moe", MemoryCase("sft", "messages", _BATCH | knobs, _EXPERTS)) for note, knobs in (("", {}), (", recomputation", {"checkpointing": "on"}))}
 )  # fmt: skip
+_REAL_CASES = {
+    "sft": MemoryCase("sft", "messages", _BATCH),
+    "sft, bf16": MemoryCase("sft", "messages", _BATCH | {"precision": "bf16"}),
+    "sft, recomputation": MemoryCase("sft", "messages", _BATCH | {"checkpointing": "on"}),
+    "sft, all weights": MemoryCase("sft", "messages", _BATCH, _ALL_WEIGHTS),
+    "dpo": MemoryCase("dpo", "preference", _PAIRS),
+}
 # These compare the numbers of a teacher with the same vocabulary token by token.
 _WITH_POCKET_TEACHER = {name: replace(_MAIN_CASES[name], knobs=_MAIN_CASES[name].knobs | {"teacher": "pocket teacher"}) for name in ("gkd", "distill")}  # fmt: skip
 # {name: (model, case)}
@@ -139,6 +147,7 @@ CASES = (
     | _ADAPTER_CASES
     | _WHOLE_CASES
     | _FAMILY_CASES
+    | {f"{name} (SmolLM2 135M)": ("SmolLM2", case) for name, case in _REAL_CASES.items()}
 )
 
 
@@ -148,6 +157,12 @@ CASES = (
 def shape_of(model: str) -> ModelShape:
     folder = ROOT / "presets" / model if model == "pocket" else Path(model)
     return read_model_shape(json.loads((folder / "config.json").read_text("utf-8")))
+
+
+def _model_id(name: str, folder: Path) -> str:
+    if name == "SmolLM2":
+        return str(real_model_folder())
+    return name if name == "pocket" else random_model(folder, name)
 
 
 def _write_rows(folder: Path, kind: str) -> str:
@@ -221,7 +236,7 @@ def measure_case(name: str, folder: Path) -> MeasuredMemory:
     with LiveTensorTracker() as before:
         left_over = before.current  # such as embeddings that bitsandbytes still knows from an earlier case
     model_name, case = CASES[name]
-    model = "pocket" if model_name == "pocket" else random_model(folder, model_name)
+    model = _model_id(model_name, folder)
     spec = spec_of(case, model, folder)
     job = Job(spec, folder / "run", Device("cpu"))
     trainer = job.method.build(job)

@@ -29,6 +29,7 @@ MEASURED: RehearsedSteps = {
     "run_steps": 120,
     "run_seconds": 60.0,
     "peak_bytes": 900_000_000,
+    "counts_freed": False,
     "first_loss": 4.4,
     "guessing_loss": 7.4,
 }
@@ -114,6 +115,8 @@ def test_what_is_not_about_memory_is_told_as_it_is(
     [
         ({}, "good", "It took at most 900.0 MB of memory; estimated were 850.0 MB to 1.0 GB."),
         ({"memory": (1, 800_000_000)}, "careful", "which was too little"),
+        ({"memory": (1, 800_000_000), "counts_freed": True}, "good", "also keeps memory that it has freed"),
+        ({"memory": (1, 500_000_000), "counts_freed": True}, "careful", "which was too little"),
         ({"memory": None}, "good", "It took at most 900.0 MB of memory."),
         ({"first_loss": 9.0}, "wrong", "The first loss is 9.00; a model that only guesses has 7.40. It knows less"),
         ({"first_loss": 7.6}, "good", "The first loss is 7.60"),

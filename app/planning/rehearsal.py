@@ -53,7 +53,7 @@ class StepsPlan(TypedDict):
 
 class RehearsedSteps(TypedDict):
     """What was measured. run_steps, run_seconds: of the whole run at this speed, with its evaluations. peak_bytes: of the
-    device's memory. first_loss: before anything is learned. guessing_loss: of a model that guesses, the logarithm of the
+    device's memory; counts_freed: with what the program has freed and keeps, as on a processor. first_loss: before anything is learned. guessing_loss: of a model that guesses, the logarithm of the
     size of its vocabulary; None where the loss is no cross-entropy of tokens."""
 
     steps: int
@@ -61,6 +61,7 @@ class RehearsedSteps(TypedDict):
     run_steps: int
     run_seconds: float
     peak_bytes: int
+    counts_freed: bool
     first_loss: float | None
     guessing_loss: float | None
 

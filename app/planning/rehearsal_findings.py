@@ -10,6 +10,7 @@ from app.core.sizes import format_bytes
 from app.planning.rehearsal import RehearsalResult
 
 _WORSE_THAN_GUESSING = 1.1  # times the loss of a model that guesses
+_FREED_SHARE = 1.5  # times the estimate: what a program on a processor holds, with memory that it has freed and keeps
 _ALIKE = 0.1  # part of a number that no correction is told of
 
 
@@ -38,7 +39,9 @@ def _memory_findings(result: RehearsalResult) -> Iterator[Finding]:
     if result["memory"]:
         low, high = result["memory"]
         text += f"; estimated were {format_bytes(low)} to {format_bytes(high)}"
-        if result["peak_bytes"] > high:
+        if high < result["peak_bytes"] <= _FREED_SHARE * high and result["counts_freed"]:
+            text += " at once; on a processor the program also keeps memory that it has freed"
+        elif result["peak_bytes"] > high:
             yield _finding("memory", "careful", f"{text}, which was too little.")
             return
     yield _finding("memory", "good", f"{text}.")

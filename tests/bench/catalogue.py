@@ -85,6 +85,7 @@ def count_true_weights(entry: CatalogueEntry) -> int:
         if type(text_config) in AutoModelForCausalLM._model_mapping:
             model = AutoModelForCausalLM.from_config(text_config)
         else:  # a text part that transformers builds only together with the part that reads pictures
+            config.tie_word_embeddings = text_config.tie_word_embeddings
             model = AutoModelForImageTextToText.from_config(config)
     model.tie_weights()
     return sum(parameter.numel() for name, parameter in model.named_parameters() if "visual" not in name)

@@ -81,6 +81,7 @@ def rehearse(rehearsal: Rehearsal, workload: Workload, on_step: Callable[[int], 
         "run_steps": workload.steps,
         "run_seconds": round(seconds, 1),
         "peak_bytes": _memory_peak(rehearsal.device),
+        "counts_freed": rehearsal.device.is_cpu,
         "first_loss": times.losses[0] if times.losses else None,
         "guessing_loss": math.log(shape.vocab_size) if shape and _learns_tokens(job) else None,
     }

@@ -101,11 +101,12 @@ def example_memory(
 ) -> StepMemory:
     """A step on whole texts, of whose tokens both models give all logits. copies: of the model's own. beside: what is
     computed from them at the learned positions."""
-    tokens = min(lengths.text, knobs.max_length)
+    written = min(lengths.prompt + knobs.max_completion_length, knobs.max_length) if knobs.own_share else 0
+    tokens = written if knobs.own_share == 1 else max(written, min(lengths.text, knobs.max_length))
     return StepMemory(
         texts=knobs.batch_size,
         tokens=tokens,
         logits=(Logits(positions=tokens, copies=copies), Logits(positions=tokens, of_teacher=True), *beside),
         generated_texts=knobs.batch_size if knobs.own_share else 0,
-        generated_tokens=min(lengths.prompt + knobs.max_completion_length, knobs.max_length),
+        generated_tokens=written,
     )
