@@ -30,7 +30,7 @@ LENGTHS = RowLengths(text=2048, learned=1024, prompt=1024)
 
 
 def card(gigabytes: float) -> DeviceMemory:
-    return DeviceMemory("cuda", int(gigabytes * GB), int(gigabytes * GB), bfloat16=True)
+    return DeviceMemory("cuda", int(gigabytes * GB), int(gigabytes * GB))
 
 
 def spec_of(method: str = "sft", *, kind: str = "lora", quantization: str = "none", **knobs: Any) -> Spec:

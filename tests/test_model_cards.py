@@ -30,7 +30,7 @@ PROCESSOR = DeviceMemory("cpu", 24 * GB, 22 * GB)
 
 
 def card(gigabytes: float) -> DeviceMemory:
-    return DeviceMemory("cuda", int(gigabytes * GB), int(gigabytes * GB), bfloat16=True)
+    return DeviceMemory("cuda", int(gigabytes * GB), int(gigabytes * GB))
 
 
 def spec_of(name: str = "owner/model", **fields: Any) -> Spec:

@@ -216,7 +216,7 @@ def estimate_on_card(spec: Spec, gigabytes: int) -> MemoryEstimate:
     entry = entry_of(spec.model.id)
     longest = entry.shape.max_position_embeddings
     lengths = RowLengths(text=longest, learned=longest, prompt=512)
-    card = DeviceMemory("cuda", gigabytes * 10**9, gigabytes * 10**9, bfloat16=True)
+    card = DeviceMemory("cuda", gigabytes * 10**9, gigabytes * 10**9)
     other_shapes: dict[str, ModelShape] = {
         name: entry_of(name).shape for name in models_in_settings(spec) if CATALOGUE.find(name)
     }

@@ -66,6 +66,7 @@ class DeviceFacts(TypedDict):
     name: str
     machine: str
     bf16: bool
+    fp16: bool
     checkpointing: bool
 
 
@@ -112,6 +113,7 @@ def build_run_manifest(
             "name": job.device.name,
             "machine": platform.machine(),
             "bf16": trainer.args.bf16,
+            "fp16": trainer.args.fp16,
             "checkpointing": bool(trainer.args.gradient_checkpointing),
         },
         "extensions": extensions,

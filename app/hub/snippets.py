@@ -25,7 +25,8 @@ def usage_snippet(spec: Spec, facts: dict[str, Any], repo: str, base: str) -> st
 
     base: the base model of an adapter, on the Hub.
     """
-    dtype = "bfloat16" if (facts.get("device") or {}).get("bf16") else "float32"
+    device = facts.get("device") or {}
+    dtype = "bfloat16" if device.get("bf16") else "float16" if device.get("fp16") else "float32"
     generate_line = _generate_line(facts.get("end_tokens", []))
     if (facts.get("model") or {}).get("sees"):
         return "\n".join(_vision_lines(spec, repo, base, generate_line))

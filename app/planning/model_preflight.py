@@ -22,26 +22,24 @@ _STATEFUL_ARCHITECTURES = ("mamba", "falcon_h1", "jamba", "bamba", "zamba", "rwk
     "qwen3_next", "qwen3_5", "lfm2", "kimi_linear", "minimax", "plamo", "xlstm", "olmo_hybrid", "bailing_hybrid")  # fmt: skip
 # Their attention has learned sinks or soft-capped scores, which only some kernels compute.
 _SPECIAL_ATTENTION = {
-    "gpt_oss": ("eager", "flex_attention", "kernels"),
+    "gpt_oss": ("eager", "flex_attention"),
     "gemma2": ("eager", "flash_attention_2", "flex_attention"),
 }
+_CARD_ATTENTION = ("flash_attention_2", "flex_attention")
 _MAX_FLASH_HEAD_DIM = 256  # of FlashAttention 2 and of PyTorch's own flash kernels
 _CHAT_ROWS = ("messages", "conversations")
 
 
-def check_model(facts: ModelFacts, spec: Spec, device: DeviceKind = "cpu", attention: str = "auto") -> list[Finding]:
-    """Findings on training this model as the resolved Spec says, the worst first; empty where nothing is to be said.
-
-    attention: the chosen implementation, by its name in transformers.
-    """
+def check_model(facts: ModelFacts, spec: Spec, device: DeviceKind = "cpu") -> list[Finding]:
+    """Findings on training this model as the resolved Spec says, the worst first; empty where nothing is to be said."""
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: _check_code(facts),
         lambda: _check_quantized(facts, spec, device),
         lambda: _check_template(facts, spec),
         lambda: _check_end_token(facts, spec),
         lambda: _check_experts(facts, spec),
-        lambda: _check_packing(facts, spec, attention),
-        lambda: _check_attention(facts, device, attention),
+        lambda: _check_packing(facts, spec),
+        lambda: _check_attention(facts, spec, device),
         lambda: _check_tied_weights(facts, spec),
         lambda: _check_processor(facts),
         lambda: _check_length(facts, spec),
@@ -52,8 +50,9 @@ def check_model(facts: ModelFacts, spec: Spec, device: DeviceKind = "cpu", atten
 
 
 def require_trainable(facts: ModelFacts, spec: Spec) -> None:
-    """Raises Problem for the first finding on the model of a resolved Spec with which no run can succeed."""
-    finding = next((finding for finding in check_model(facts, spec) if finding["severity"] == "wrong"), None)
+    """Raises Problem for the first finding on the model of a resolved Spec with which no run can succeed on any device; what
+    one device does not compute is refused in app/engine/trainers/training_args.py."""
+    finding = next((finding for finding in check_model(facts, spec, "cuda") if finding["severity"] == "wrong"), None)
     if finding:
         remedy = finding["remedy"]
         raise Problem(finding["text"], advice=f"{remedy['title']}." if remedy else "", reason=finding["id"])
@@ -129,7 +128,7 @@ def _check_experts(facts: ModelFacts, spec: Spec) -> Iterator[Finding]:
         yield _finding("experts", "careful", text, "Adapt the experts too", **changes)
 
 
-def _check_packing(facts: ModelFacts, spec: Spec, attention: str) -> Iterator[Finding]:
+def _check_packing(facts: ModelFacts, spec: Spec) -> Iterator[Finding]:
     if not spec.knobs.get("packing") or spec.method == "pretrain":
         return
     if facts.shape.vision:
@@ -138,22 +137,20 @@ def _check_packing(facts: ModelFacts, spec: Spec, attention: str) -> Iterator[Fi
     elif facts.shape.model_type.startswith(_STATEFUL_ARCHITECTURES):
         text = "This model carries a state from token to token, so joined examples would leak into each other. Switch packing off."
         yield _finding("packing", "wrong", text, "Switch packing off", knobs__packing=False)
-    elif attention not in ("auto", "flash_attention_2", "flash_attention_3", "flex_attention"):
-        text = f"With {attention} attention, joined examples may see each other. Switch packing off, or choose flash attention."
-        yield _finding("packing", "careful", text, "Switch packing off", knobs__packing=False)
 
 
-def _check_attention(facts: ModelFacts, device: DeviceKind, attention: str) -> Iterator[Finding]:
-    shape = facts.shape
-    if attention.startswith("flash_attention") and device != "cuda":
-        yield _finding("attention", "wrong", "Flash attention needs an NVIDIA card. Leave the attention on automatic.")
-    if attention.startswith("flash_attention") and shape.head_dim > _MAX_FLASH_HEAD_DIM:
-        text = f"The heads of this model are {shape.head_dim} wide, and flash attention computes at most {_MAX_FLASH_HEAD_DIM}. Leave the attention on automatic."
-        yield _finding("attention", "wrong", text)
+def _check_attention(facts: ModelFacts, spec: Spec, device: DeviceKind) -> Iterator[Finding]:
+    shape, attention, remedy = facts.shape, spec.knobs.get("attention", "auto"), "Leave the attention on automatic"
+    if attention in _CARD_ATTENTION and device != "cuda":
+        text = f"The attention {attention} needs an NVIDIA card."
+        yield _finding("attention", "wrong", text, remedy, knobs__attention="auto")
+    if attention == "flash_attention_2" and shape.head_dim > _MAX_FLASH_HEAD_DIM:
+        text = f"The heads of this model are {shape.head_dim} wide, and flash attention computes at most {_MAX_FLASH_HEAD_DIM}."
+        yield _finding("attention", "wrong", text, remedy, knobs__attention="auto")
     supported = _SPECIAL_ATTENTION.get(shape.model_type)
-    if attention != "auto" and supported and not attention.startswith(supported):
-        text = f"{attention} does not compute the attention of {shape.model_type}. Leave it on automatic, or choose {' or '.join(supported)}."
-        yield _finding("attention", "wrong", text)
+    if attention != "auto" and supported and attention not in supported:
+        text = f"{attention} does not compute the attention of {shape.model_type}; {' and '.join(supported)} do."
+        yield _finding("attention", "wrong", text, remedy, knobs__attention="auto")
 
 
 def _check_tied_weights(facts: ModelFacts, spec: Spec) -> Iterator[Finding]:

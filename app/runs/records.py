@@ -45,6 +45,7 @@ class _DataFields(TypedDict, total=False):
 
 class _DeviceFields(TypedDict, total=False):
     bf16: bool
+    fp16: bool
 
 
 class _FactsFields(TypedDict, total=False):

@@ -208,6 +208,14 @@ class Knobs(TemplateKnobs):
             raise ValueError("rl_weight and ce_weight are both 0, so nothing would be learned")
         return self
 
+    @model_validator(mode="after")
+    def check_attention_takes_masks(self) -> Knobs:
+        if self.attention in ("flash_attention_2", "flex_attention"):
+            raise ValueError(
+                f"attention {self.attention} takes no mask of our own, which the attempts at a text need: use auto"
+            )
+        return self
+
 
 def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
     """All attempts at a batch of examples in one forward pass, and where the examples' words count too, these."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from app.engine.job import Job
 
+_BFLOAT16_CAPABILITY = 8  # major compute capability of the first cards that compute in bfloat16
+
 
 def choose_device(machine: str) -> str:
     """The device's name, without torch: `cpu` or `cuda:N`. machine: `BACKEND:DEVICE` as in launch.json, or a backend
@@ -45,42 +47,51 @@ class Device:
     def is_cpu(self) -> bool:
         return self.name == "cpu"
 
-    def uses_bfloat16(self, precision: str) -> bool:
-        """Whether it computes in bfloat16: as the setting says, or `auto`, on GPUs of compute capability 8 and up."""
+    @property
+    def is_cuda(self) -> bool:
+        return self.name.startswith("cuda")
+
+    def half_dtype(self, precision: str) -> torch.dtype | None:
+        """The dtype of its arithmetic where that is in half precision, else None: as the setting says; `auto` is bfloat16
+        on GPUs that compute in it (capability 8 and up), and float16 on older ones."""
         import torch
 
         if precision == "auto":
-            return not self.is_cpu and torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 8
-        return precision == "bf16"
+            if not self.is_cuda or not torch.cuda.is_available():
+                return None
+            has_bfloat16 = torch.cuda.get_device_capability()[0] >= _BFLOAT16_CAPABILITY
+            return torch.bfloat16 if has_bfloat16 else torch.float16
+        return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
 
     def dtype(self, precision: str, adapter: str, has_full_layers: bool = False) -> torch.dtype:
         """dtype of the weights. Trained weights stay in float32, so that small updates are not rounded away; a frozen base is
-        in bfloat16 where the device computes in it. has_full_layers: some layers are fully trained
+        in half precision where the device computes in it. has_full_layers: some layers are fully trained
         beside an adapter."""
         import torch
 
-        return (
-            torch.bfloat16
-            if self.uses_bfloat16(precision) and adapter != "none" and not has_full_layers
-            else torch.float32
-        )
+        half = self.half_dtype(precision) if adapter != "none" and not has_full_layers else None
+        return half or torch.float32
 
     def memory(self) -> DeviceMemory:
-        """Its memory now, and whether it computes in bfloat16 where the precision is `auto`."""
+        """Its memory now."""
         import psutil
         import torch
 
         if torch.cuda.is_available():
             free, total = torch.cuda.mem_get_info()
-            return DeviceMemory("cuda", total, free, self.uses_bfloat16("auto"))
+            return DeviceMemory("cuda", total, free)
         memory = psutil.virtual_memory()
         return DeviceMemory("mps" if self.name == "mps" else "cpu", memory.total, memory.available)
 
     def arguments(self, job: Job) -> dict[str, bool]:
-        """Training arguments that depend on this device."""
+        """Training arguments that depend on this device. In float16 the training loop scales losses."""
+        import torch
+
+        half = self.half_dtype(job.knobs.precision)
         return {
             "use_cpu": self.is_cpu,
-            "bf16": self.uses_bfloat16(job.knobs.precision),
+            "bf16": half == torch.bfloat16,
+            "fp16": half == torch.float16,
             "dataloader_pin_memory": not self.is_cpu,
             "gradient_checkpointing": _recomputes_activations(job),
         }

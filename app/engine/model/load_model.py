@@ -130,6 +130,8 @@ def _model_config(job: Job, name: str, revision: str | None) -> PreTrainedConfig
     if job.kind in _LABEL_COUNTS:
         config.num_labels = _LABEL_COUNTS[job.kind]
         config.get_text_config().pad_token_id = job.tokenizer.pad_token_id
+    if job.knobs.attention != "auto":
+        config._attn_implementation = job.knobs.attention
     return config
 
 

@@ -206,14 +206,29 @@ class TrainingKnobs(Knobs):
         empty="the run goes to its end",
         affects="evaluation",
     )
-    precision: Literal["auto", "fp32", "bf16"] = knob(
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = knob(
         "auto",
         "Number format of the arithmetic.",
         choices={
             "auto": "What this device does well.",
             "fp32": "Exact, slower on a graphics card.",
             "bf16": "Half the memory, a little coarser.",
+            "fp16": "As small and finer, but it overflows: losses are scaled up to keep it from that. For graphics cards "
+            "that do not compute in bf16.",
         },
+        affects="timing",
+    )
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2", "flex_attention"] = knob(
+        "auto",
+        "How it is computed which earlier tokens each token looks at. The result is the same but for rounding.",
+        choices={
+            "auto": "What the model’s library chooses, mostly sdpa.",
+            "sdpa": "PyTorch’s own, on every device.",
+            "eager": "Step by step: slow, and needs memory with the square of the length. To compare with.",
+            "flash_attention_2": "Quickest for long texts. Needs an NVIDIA card, half precision and the package flash-attn or kernels.",
+            "flex_attention": "Compiled for the pattern at hand, when training starts. Needs an NVIDIA card.",
+        },
+        library_name="attn_implementation",
         affects="timing",
     )
     checkpointing: Literal["auto", "on", "off"] = knob(
@@ -251,11 +266,32 @@ _LR_SCHEDULER_TYPES = {
 
 
 def require_device(knobs: TrainingKnobs, device: Device) -> None:
-    """Raises Problem for an optimizer that needs a GPU; on a CPU the library would silently use another."""
+    """Raises Problem for what this device does not compute; a library would use something else without a word, or fail late."""
     if device.is_cpu and knobs.optimizer.startswith("paged"):
         raise Problem(
             f"The optimizer {knobs.optimizer} moves its memory out of a graphics card, and this machine trains without one.",
             advice="Choose adamw_8bit, which is as small.",
+        )
+    if not device.is_cuda and knobs.precision == "fp16":
+        raise Problem("This machine does not train in fp16.", advice="Choose bf16 or fp32.")
+    if not device.is_cuda and knobs.attention in ("flash_attention_2", "flex_attention"):
+        raise Problem(
+            f"The attention {knobs.attention} needs an NVIDIA card, and this machine trains without one.",
+            advice="Leave it on automatic.",
+        )
+    if knobs.attention == "flash_attention_2":
+        _require_flash_attention(knobs, device)
+
+
+def _require_flash_attention(knobs: TrainingKnobs, device: Device) -> None:
+    from transformers.utils import is_flash_attn_2_available, is_kernels_available
+
+    if device.half_dtype(knobs.precision) is None:
+        raise Problem("Flash attention computes in half precision alone.", advice="Set the precision to auto.")
+    if not (is_flash_attn_2_available() or is_kernels_available()):
+        raise Problem(
+            "Flash attention needs the package flash-attn or kernels, which is not installed.",
+            advice="Install it with pip install kernels, or leave the attention on automatic.",
         )
 
 

@@ -12,7 +12,7 @@ from app.setup.model_shape import ModelShape
 from app.setup.step_memory import Logits, StepMemory
 
 FLOAT32 = 4
-BFLOAT16 = 2
+HALF = 2
 # Families whose attention has no fused kernel in transformers: their scores are kept.
 _EAGER_FAMILIES = ("gpt_oss",)
 _DROPOUT_FAMILIES = ("gpt2",)  # these drop activations at random: on a processor their attention is not fused either

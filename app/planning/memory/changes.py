@@ -174,13 +174,13 @@ def _shrink_optimizer(workload: Workload) -> Iterator[_Proposal]:
 
 
 def _halve_precision(workload: Workload) -> Iterator[_Proposal]:
-    if workload.knobs.precision == "fp32" and workload.device.bfloat16:
+    if workload.knobs.precision == "fp32" and workload.device.half_precision:
         yield _Proposal(
             "precision",
             "Compute in half precision",
-            "The arithmetic takes 2 bytes a number (bf16): the result differs slightly, and it is quicker.",
+            "The arithmetic takes 2 bytes a number: the result differs slightly, and it is quicker.",
             "slight",
-            {"knobs.precision": "bf16"},
+            {"knobs.precision": "auto"},
         )
 
 

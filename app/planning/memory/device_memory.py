@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 _MIB = 2**20
-_BFLOAT16_CAPABILITY = 8.0  # compute capability of the first cards that compute in bfloat16
 
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """total_bytes, free_bytes: of the device. bfloat16: it computes in bfloat16 where the precision is `auto`."""
+    """total_bytes, free_bytes: of the device."""
 
     kind: Literal["cpu", "cuda", "mps"]
     total_bytes: int
     free_bytes: int
-    bfloat16: bool = False
+
+    @property
+    def half_precision(self) -> bool:
+        """Whether it computes in bfloat16 or float16 where the precision is `auto`: see app/engine/model/device.py."""
+        return self.kind == "cuda"
 
 
 def read_device_memory(name: str) -> DeviceMemory | None:
@@ -34,10 +37,10 @@ def read_device_memory(name: str) -> DeviceMemory | None:
 def _read_card(index: str) -> DeviceMemory | None:
     if not shutil.which("nvidia-smi"):
         return None
-    query = ["nvidia-smi", "--query-gpu=memory.total,memory.free,compute_cap", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", "--query-gpu=memory.total,memory.free", "--format=csv,noheader,nounits"]
     answer = subprocess.run([*query, f"--id={index}"], capture_output=True, text=True, timeout=10, check=False)
     try:
-        total, free, capability = (float(field) for field in answer.stdout.split(","))
+        total, free = (float(field) for field in answer.stdout.split(","))
     except ValueError:  # a boundary: another program's answer
         return None
-    return DeviceMemory("cuda", int(total * _MIB), int(free * _MIB), capability >= _BFLOAT16_CAPABILITY)
+    return DeviceMemory("cuda", int(total * _MIB), int(free * _MIB))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, TypedDict
 
 from app.planning.memory import activations, moments, weights
-from app.planning.memory.activations import BFLOAT16, FLOAT32
+from app.planning.memory.activations import FLOAT32, HALF
 from app.planning.memory.device_memory import DeviceMemory
 from app.planning.memory.layers import count_trained
 from app.planning.memory.workload import Workload, without_head
@@ -146,7 +146,7 @@ def _other_models(workload: Workload) -> list[MemoryPart]:
         copied = workload.trained.total if step.keeps_critic else whole_copy  # PPO swaps the trained weights alone
         reason = "What it has become is compared with a copy of its start."
         parts.append(_part("start", "The model as it began", copied * FLOAT32, reason, term="reference model"))
-    frozen = BFLOAT16 if workload.computes_in_bfloat16 else FLOAT32
+    frozen = HALF if workload.computes_in_half_precision else FLOAT32
     for name in models_in_settings(spec):
         shape = workload.other_shapes.get(name, workload.shape)
         size_note = "" if name in workload.other_shapes else " Its size is not known here, so it is taken to be as large as the model."  # fmt: skip

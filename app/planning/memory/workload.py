@@ -9,7 +9,7 @@ from typing import Any
 
 from app.engine.contracts import AnyMethod, load_method
 from app.planning.memory import activations
-from app.planning.memory.activations import BFLOAT16, FLOAT32, Precision
+from app.planning.memory.activations import FLOAT32, HALF, Precision
 from app.planning.memory.device_memory import DeviceMemory
 from app.planning.memory.layers import TrainedWeights, count_trained
 from app.setup.model_shape import ModelShape
@@ -56,20 +56,20 @@ class Workload:
         return self.spec.adapter.kind != "none"
 
     @property
-    def computes_in_bfloat16(self) -> bool:
+    def computes_in_half_precision(self) -> bool:
         precision = self.knobs.precision
-        return precision == "bf16" or (precision == "auto" and self.device.bfloat16)
+        return precision in ("bf16", "fp16") or (precision == "auto" and self.device.half_precision)
 
     @property
     def compute_bytes(self) -> int:
         """Of a number in the forward pass."""
-        return BFLOAT16 if self.computes_in_bfloat16 else FLOAT32
+        return HALF if self.computes_in_half_precision else FLOAT32
 
     @property
     def frozen_bytes(self) -> int:
         """Of a weight that is not trained and not quantized; see app/engine/model/device.py."""
-        is_small = self.computes_in_bfloat16 and self.has_adapter and not self.spec.adapter.unfreeze
-        return BFLOAT16 if is_small else FLOAT32
+        is_small = self.computes_in_half_precision and self.has_adapter and not self.spec.adapter.unfreeze
+        return HALF if is_small else FLOAT32
 
     @property
     def precision(self) -> Precision:

@@ -14,8 +14,8 @@ MODELS_AND_DATA = (
         ("transformers.PretrainedConfig",),
         "_attn_implementation",
         "replaced",
-        ("engine/model/model_config.py",),
-        "A model's files may name compiled kernels, which would be downloaded and run.",
+        ("engine/model/load_model.py", "engine/model/model_config.py"),
+        "A model's files may name compiled kernels, which would be downloaded and run; a setting names another one.",
     ),
     LibraryInternal(
         ("transformers.utils.hub",),
