@@ -41,7 +41,30 @@ def test_exactly_the_unfrozen_layers_are_trained_with_and_without_an_adapter(tmp
     assert all(name.startswith("model.layers.1.") for name in trainable_names_without_adapter)
 
 
+@pytest.mark.slow
+def test_layer_globs_match_whole_segments(tmp_path: Path) -> None:
+    adapter = {"targets": "layers.*.q_proj,layers.1.mlp.*,layers.*2.self_attn.v_*"}
+    job = build_job(tmp_path, adapter=adapter)
+    model = job.method.build(job).model
+    adapted_names = {name.partition(".lora_A")[0] for name in trainable_parameter_names(model) if "lora_A" in name}
+    assert {name.removeprefix("base_model.model.model.") for name in adapted_names} == {
+        *(f"layers.{index}.self_attn.q_proj" for index in range(model.config.num_hidden_layers)),
+        *(f"layers.1.mlp.{name}" for name in ("gate_proj", "up_proj", "down_proj")),
+        "layers.2.self_attn.v_proj",
+    }
+
+
 REFUSED_ADAPTERS = [
+    (
+        {"targets": "layers.*.q_porj"},
+        "no layer called “layers.*.q_porj” that can carry an adapter. Did you mean “layers.*.q_proj”",
+    ),
+    (
+        {"targets": "layers.9.q_proj"},
+        "no layer called “layers.9.q_proj” that can carry an adapter. Did you mean “layers.*.self_attn.q_proj”",
+    ),
+    ({"targets": "q_proj,lm_h*"}, "The output layer “lm_h*” cannot carry an adapter. Unfreeze it instead"),
+    ({"targets": "xxxxxxxx"}, "no layer called “xxxxxxxx” that can carry an adapter. Some that there are: "),
     ({"targets": "q_porj"}, "no layer called “q_porj” that can carry an adapter. Did you mean “q_proj”"),
     ({"targets": "lm_head"}, "The output layer “lm_head” cannot carry an adapter. Unfreeze it instead"),
     ({"unfreeze": ["embed_token"]}, "no layer called “embed_token” in this model. Did you mean “embed_tokens”"),

@@ -93,7 +93,7 @@ COMMON_SETTINGS: list[dict[str, Any]] = [
         "type": "str",
         "title": "Layers with an adapter",
         "default": Adapter().targets,
-        "sentence": "auto takes all that read and write; or names with commas between, such as q_proj,v_proj.",
+        "sentence": "auto takes all that read and write; or names with commas between, such as q_proj,v_proj or layers.1*.mlp.*, where * stands for anything.",
     },
     {
         "name": "unfreeze",

@@ -131,7 +131,7 @@ LayerPattern = Annotated[str, Field(pattern=r"^[\w.*-]{1,200}$")]
 class Adapter(FrozenModel):
     """What is trained: a low-rank adapter of rank `r` scaled by alpha/r (rslora: alpha/√r), or with `none` all weights.
 
-    targets: “auto”, or the names of the adapted layers. unfreeze: layers whose full weights are trained: in addition to
+    targets: “auto”, or the names of the adapted layers, in which * stands for anything. unfreeze: layers whose full weights are trained: in addition to
     an adapter, or with `none` instead of all weights. experts: stacked weights of a mixture of experts that get an
     adapter, by their full names, such as mlp.experts.gate_up_proj.
     """
@@ -142,7 +142,7 @@ class Adapter(FrozenModel):
     dropout: float = Field(default=0.0, ge=0, lt=1, json_schema_extra={"library_name": "lora_dropout"})
     # names, never a regular expression
     targets: str = Field(
-        default="auto", pattern=r"^[\w.-]+(,[\w.-]+)*$", json_schema_extra={"library_name": "target_modules"}
+        default="auto", pattern=r"^[\w.*-]+(,[\w.*-]+)*$", json_schema_extra={"library_name": "target_modules"}
     )
     unfreeze: list[LayerPattern] = Field(
         default=[], max_length=64, json_schema_extra={"library_name": "modules_to_save"}

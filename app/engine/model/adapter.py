@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, cast
 
@@ -81,20 +82,17 @@ def _target_modules(model: PreTrainedModel, targets: str, full_layers: list[str]
 def _layers_by_name(
     name: str, language_layers: list[str], linear_layers: list[str], model: PreTrainedModel
 ) -> list[str]:
-    if matching_layers := [layer for layer in language_layers if _ends_with_name(layer, name)] or [
-        layer for layer in linear_layers if _ends_with_name(layer, name)
-    ]:
+    if matching_layers := _ending_with(name, language_layers) or _ending_with(name, linear_layers):
         return matching_layers
     output = model.get_output_embeddings()
-    if output is not None and _ends_with_name(module_name(model, output), name):
+    if output is not None and _ending_with(name, [module_name(model, output)]):
         raise Problem(
             f"The output layer “{name}” cannot carry an adapter.",
             advice="Unfreeze it instead: then it is trained whole.",
         )
-    layer_types = sorted({layer.rpartition(".")[2] for layer in linear_layers})
     raise Problem(
         f"This model has no layer called “{shorten(name, 80)}” that can carry an adapter.",
-        advice=registry.suggest_name(name, layer_types),
+        advice=_suggest_nearest(name, linear_layers),
     )
 
 
@@ -168,16 +166,45 @@ def _match_names(
 
     includes_children: also the names inside a module that matches. noun, model_phrase: for the error.
     """
-    patterns = [pattern, f"*.{pattern}"] + ([f"{pattern}.*", f"*.{pattern}.*"] if includes_children else [])
-    if matches := [
-        name for name in names if any(fnmatchcase(name, candidate_pattern) for candidate_pattern in patterns)
-    ]:
-        return matches
-    similar_names = sorted({suffix for name in names for suffix in _name_suffixes(re.sub(r"\.\d+\.", ".*.", name))})
-    nearest = registry.suggest_name(pattern, similar_names) if similar_names else "It has none."
-    if len(nearest) > 300:
-        nearest = f"Some that there are: {', '.join(similar_names[:6])}."
-    raise Problem(f"There is no {noun} called “{shorten(pattern, 80)}” in {model_phrase}.", advice=nearest)
+    inner_names = _ending_with(f"{pattern}.*", names) if includes_children else []
+    matches = {*_ending_with(pattern, names), *inner_names}
+    if matches:
+        return [name for name in names if name in matches]
+    raise Problem(
+        f"There is no {noun} called “{shorten(pattern, 80)}” in {model_phrase}.",
+        advice=_suggest_nearest(pattern, names),
+    )
+
+
+def _ending_with(pattern: str, names: list[str]) -> list[str]:
+    """The names of which the last whole segments match a pattern, in which * stands for anything."""
+    return [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")]
+
+
+def _suggest_nearest(pattern: str, names: list[str]) -> str:
+    """A sentence with the nearest of the names, or with some that there are."""
+    if not names:
+        return "It has none."
+    corrected = _with_known_segments(pattern, names)
+    if corrected != pattern and _ending_with(corrected, names):
+        return f"Did you mean “{corrected}”?"
+    numbered = [re.sub(r"\.\d+(?=\.)", ".*", name) for name in names]  # as a person writes them: of every layer
+    similar_names = sorted({suffix for name in numbered for suffix in _name_suffixes(name) if suffix[0] != "*"})
+    last_segment = corrected.rpartition(".")[2]
+    ending_alike = [name for name in similar_names if name.rpartition(".")[2] == last_segment]
+    nearest = registry.suggest_name(pattern, ending_alike or similar_names)
+    return nearest if len(nearest) <= 300 else f"Some that there are: {', '.join(similar_names[:6])}."
+
+
+def _with_known_segments(pattern: str, names: list[str]) -> str:
+    """The pattern with the nearest segment of a name in place of each that no name has; those with * stay."""
+    segments = {segment for name in names for segment in name.split(".")}
+    return ".".join(
+        segment
+        if "*" in segment or segment in segments
+        else next(iter(get_close_matches(segment, segments, n=1)), segment)
+        for segment in pattern.split(".")
+    )
 
 
 def _name_suffixes(name: str) -> list[str]:
@@ -187,10 +214,6 @@ def _name_suffixes(name: str) -> list[str]:
 
 
 # -- names --------------------------------------------------------------------------------------------------------
-
-
-def _ends_with_name(name: str, suffix: str) -> bool:
-    return name == suffix or name.endswith(f".{suffix}")
 
 
 def _is_within(name: str, parent_name: str) -> bool:

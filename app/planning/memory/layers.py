@@ -122,7 +122,7 @@ def count_trained(spec: Spec, shape: ModelShape) -> TrainedWeights:
 
 def _is_target(layer_name: str, targets: str) -> bool:
     return targets in ("auto", "all-linear") or any(
-        layer_name == name or layer_name.endswith(f".{name}") for name in targets.split(",")
+        fnmatchcase(f".{layer_name}", f"*.{name.removeprefix('model.')}") for name in targets.split(",")
     )
 
 
