@@ -17,9 +17,9 @@ from app.data.source_title import sample_descriptions
 from app.engine.contracts import load_method, load_reward
 from app.planning import presets
 from app.setup import models
+from app.setup.adapter import Adapter
 from app.setup.common_settings import COMMON_SETTINGS
 from app.setup.knob import describe_knobs
-from app.setup.spec import Adapter
 from components import scripts
 from components.plan import SHIPPED_MODELS
 from components.theme import launch_demo

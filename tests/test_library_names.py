@@ -21,8 +21,9 @@ from app.engine.trainers import preference, training_args
 from app.engine.trainers.group_rl import recipes
 from app.pipelines.pipeline import load_pipeline
 from app.planning.resolve import resolve
+from app.setup.adapter import Adapter
 from app.setup.knob import Knobs, describe_knobs, knob
-from app.setup.spec import Adapter, parse_spec, read_spec_file
+from app.setup.spec import parse_spec, read_spec_file
 
 METHODS = registry.names("methods")
 DATA = [{"source": "sample:tickets"}]

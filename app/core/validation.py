@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.core import registry
 from app.core.json_types import JsonObject, JsonValue
@@ -13,6 +13,15 @@ from app.core.problems import Problem, shorten
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 MAX_NESTING = 40  # nested groups
+
+
+class FrozenModel(BaseModel):
+    """Base class of stored settings: immutable, and unknown fields are errors."""
+
+    # a maximum length makes pydantic check the characters: no file can hold a lone surrogate
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False, str_max_length=1_000_000
+    )
 
 
 def validate(model_class: type[ModelT], data: Any, subject: str) -> ModelT:

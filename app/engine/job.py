@@ -21,6 +21,7 @@ from app.engine.emitter import Emitter
 from app.engine.generation.sampling import parse_template_arguments
 from app.engine.lockless_property import lockless_cached_property
 from app.engine.model import init_from, quantization
+from app.engine.model.adapter_init import initialize_adapter
 from app.engine.model.device import Device, choose_device
 from app.engine.model.tokenizer import load_tokenizer, with_template_arguments
 from app.engine.reward_runtime import reward_factory
@@ -285,4 +286,5 @@ class Job:
             require_trained_tokens(self, built_trainer.train_dataset, built_trainer.uncut_rows)
         if not self.preview:
             quantization.fix_trainable_weights(built_trainer.model, self.dtype)
+            initialize_adapter(self, built_trainer)
         return built_trainer

@@ -159,9 +159,9 @@ def _summary_sentence(spec: Spec, context: CardContext) -> str:
     """What was trained, by which method, on which data."""
     base = f"[{context.base}](https://huggingface.co/{context.base})" if context.base else _inline_code(spec.model.id)
     name = f"the practice model of Tunesmith ({base})" if spec.model.id in models.SHIPPED_MODELS else base
-    subject = (
-        "All weights" if spec.adapter.kind == "none" else f"An adapter ({spec.adapter.kind}, rank {spec.adapter.r})"
-    )
+    begun_as = "" if spec.adapter.init == "default" else f", begun as {spec.adapter.init}"
+    adapter = f"An adapter ({spec.adapter.kind}, rank {spec.adapter.as_stored.r}{begun_as})"
+    subject = "All weights" if spec.adapter.kind == "none" else adapter
     method = load_method(spec.method)
     sources = ", ".join(_inline_code(source.source) for source in spec.data)
     licence = f" The base is under the licence {_inline_code(context.licence)}." if context.licence else ""

@@ -15,8 +15,8 @@ from pydantic import Field, field_validator, model_validator
 
 from app.core import paths, registry
 from app.core.json_types import JsonObject, JsonValue
-from app.core.validation import validate
-from app.setup.spec import FrozenModel, Model, Reward, Source, Spec, parse_spec
+from app.core.validation import FrozenModel, validate
+from app.setup.spec import Model, Reward, Source, Spec, parse_spec
 
 STAGE_REFERENCE = re.compile(r"stage:([a-z0-9_]+)(@\w+)?", re.ASCII)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.setup.spec import Adapter, Model
+from app.setup.adapter import Adapter
+from app.setup.spec import Model
 
 COMMON_SETTINGS: list[dict[str, Any]] = [
     {"name": "title", "path": "title", "type": "str", "title": "Name of the run", "sentence": "How you find it again."},
@@ -72,6 +73,24 @@ COMMON_SETTINGS: list[dict[str, Any]] = [
         "safe": [0, 0.2],
         "default": Adapter().dropout,
         "sentence": "Share of the adapter switched off at each step, against reciting.",
+    },
+    {
+        "name": "init",
+        "path": "adapter.init",
+        "type": "choice",
+        "title": "How the adapter begins",
+        "default": Adapter().init,
+        "sentence": "The first weights of lora, dora and rslora. However it begins, the result works on the plain model.",
+        "choices": {
+            "default": "As nothing: half of it at random, the other half zero.",
+            "gaussian": "As nothing: half of it drawn from a bell curve, which grows narrower with the rank.",
+            "orthogonal": "As nothing, with two halves that never overlap. Needs an even rank.",
+            "pissa": "From the strongest directions of each layer (PiSSA): learns faster at the start. Saved with twice the rank.",
+            "pissa_niter_4": "PiSSA with a quick, coarse search for these directions: seconds instead of minutes for a large model.",
+            "pissa_niter_16": "PiSSA with a quick, finer search.",
+            "olora": "From directions of each layer that stand at right angles (OLoRA). Saved with twice the rank.",
+            "loftq": "To make up for what the frozen weights lose in 4 or 8 bits (LoftQ). Loads the model once more, as it was.",
+        },
     },
     {
         "name": "holdout",

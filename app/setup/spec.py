@@ -8,11 +8,12 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem
-from app.core.validation import rename_library_fields, validate, without_nulls
+from app.core.validation import FrozenModel, validate, without_nulls
+from app.setup.adapter import Adapter
 
 HUB_NAME = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 _SOURCE_PATTERN = re.compile(
@@ -21,15 +22,6 @@ _SOURCE_PATTERN = re.compile(
 MAX_STEPS = 10_000_000  # of one run
 # a chat template that TRL ships, by name instead of its text
 NAMED_TEMPLATE = re.compile(r"trl:([a-z0-9_]{1,60})", re.ASCII)
-
-
-class FrozenModel(BaseModel):
-    """Base class of stored settings: immutable, and unknown fields are errors."""
-
-    # a maximum length makes pydantic check the characters: no file can hold a lone surrogate
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False, str_max_length=1_000_000
-    )
 
 
 def _validate_split_name(value: str) -> str:
@@ -87,10 +79,10 @@ class Source(FrozenModel):
     start: int | None = Field(default=None, ge=0, le=_MAX_ROWS)
     limit: int | None = Field(default=None, ge=1, le=_MAX_ROWS)
     layout: str | None = Field(default=None, pattern=r"^[a-z0-9_]{1,40}$")
-    mapping: dict[str, str] = {}
-    roles: dict[str, Literal["system", "user", "assistant", "tool"]] = {}
-    labels: dict[str, LabelChoice] = {}
-    templates: dict[str, str] = {}
+    mapping: dict[str, str] = Field(default={})
+    roles: dict[str, Literal["system", "user", "assistant", "tool"]] = Field(default={})
+    labels: dict[str, LabelChoice] = Field(default={})
+    templates: dict[str, str] = Field(default={})
     skip_bad: bool = False
     headless: bool = False
     parts: Literal["paragraphs", "lines", "whole"] = "paragraphs"
@@ -124,40 +116,6 @@ class Holdout(FrozenModel):
         return self
 
 
-# a name of a layer or a part of one; * matches anything, other characters are literal
-LayerPattern = Annotated[str, Field(pattern=r"^[\w.*-]{1,200}$")]
-
-
-class Adapter(FrozenModel):
-    """What is trained: a low-rank adapter of rank `r` scaled by alpha/r (rslora: alpha/√r), or with `none` all weights.
-
-    targets: “auto”, or the names of the adapted layers, in which * stands for anything. unfreeze: layers whose full weights are trained: in addition to
-    an adapter, or with `none` instead of all weights. experts: stacked weights of a mixture of experts that get an
-    adapter, by their full names, such as mlp.experts.gate_up_proj.
-    """
-
-    kind: Literal["lora", "dora", "rslora", "none"] = "lora"
-    r: int = Field(default=16, ge=1, le=1024)
-    alpha: float = Field(default=32, gt=0, le=4096, json_schema_extra={"library_name": "lora_alpha"})
-    dropout: float = Field(default=0.0, ge=0, lt=1, json_schema_extra={"library_name": "lora_dropout"})
-    # names, never a regular expression
-    targets: str = Field(
-        default="auto", pattern=r"^[\w.*-]+(,[\w.*-]+)*$", json_schema_extra={"library_name": "target_modules"}
-    )
-    unfreeze: list[LayerPattern] = Field(
-        default=[], max_length=64, json_schema_extra={"library_name": "modules_to_save"}
-    )
-    experts: list[LayerPattern] = Field(
-        default=[], max_length=16, json_schema_extra={"library_name": "target_parameters"}
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_library_names(cls, data: JsonValue) -> JsonValue:
-        """Fields may have the names of PEFT's LoraConfig."""
-        return rename_library_fields(cls, data) if isinstance(data, dict) else data
-
-
 class Reward(FrozenModel):
     """One reward. label (in files `as`): the name of its metric, unique within a Spec. on: whether it is used; a link
     turns off rewards that run code or call an address."""
@@ -165,7 +123,7 @@ class Reward(FrozenModel):
     name: str
     label: str = Field(default="", alias="as", pattern=r"^[a-z0-9_]*$")
     weight: float = Field(default=1.0, ge=-100, le=100)
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default={})
     on: bool = True
 
 
@@ -184,11 +142,11 @@ class Spec(FrozenModel):
     model: Model = Model()
     data: list[Source] = Field(min_length=1, max_length=64)
     holdout: Holdout = Holdout(share=0.05)
-    drop: list[Literal["duplicates", "held_out", "leaks", "same", "untrained", "cut", "refused"]] = []
+    drop: list[Literal["duplicates", "held_out", "leaks", "same", "untrained", "cut", "refused"]] = Field(default=[])
     prompts: list[str] = Field(default=[], max_length=32)
     adapter: Adapter = Adapter()
-    knobs: dict[str, Any] = {}
-    rewards: list[Reward] = []
+    knobs: dict[str, Any] = Field(default={})
+    rewards: list[Reward] = Field(default=[])
     seed: int = Field(default=7, ge=0, lt=2**32)
 
     @model_validator(mode="before")

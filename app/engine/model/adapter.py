@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from app.core import registry
 from app.core.problems import Problem, shorten
+from app.engine.model.adapter_init import require_initializable
 from app.engine.model.quantization import SCORE_HEADS
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from app.engine.job import Job
-    from app.setup.spec import Adapter
+    from app.setup.adapter import Adapter
 
 PEFT_TASKS = {"causal": "CAUSAL_LM", "scores": "SEQ_CLS", "step_scores": "TOKEN_CLS"}  # by what a method trains
 TARGET_KEYWORDS = ("auto", "all-linear")
@@ -36,12 +37,18 @@ def build_lora_config(job: Job, task: str, token_rows: dict[str, list[int]]) -> 
     token_rows = {
         layer: ids for layer, ids in token_rows.items() if layer not in full_layers
     }  # full layers train these rows anyway
+    target_modules = _target_modules(model, adapter.targets, full_layers)
+    target_layers = [model.get_submodule(name) for name in target_modules]
+    require_initializable(adapter, job.spec.model.quantization, target_layers)
     return LoraConfig(
         task_type=task,
-        r=adapter.r,
-        lora_alpha=adapter.alpha,  # type: ignore[arg-type]  # PEFT scales by any number
+        r=adapter.as_stored.r,
+        lora_alpha=adapter.as_stored.alpha,  # type: ignore[arg-type]  # PEFT scales by any number
         lora_dropout=adapter.dropout,
-        target_modules=_target_modules(model, adapter.targets, full_layers),
+        init_lora_weights="gaussian"
+        if adapter.init == "gaussian"
+        else True,  # others: app/engine/model/adapter_init.py
+        target_modules=target_modules,
         target_parameters=experts or None,
         modules_to_save=[*(SCORE_HEADS if job.kind != "causal" else ()), *full_layers] or None,
         trainable_token_indices=token_rows or None,

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from app.engine.job import Job
-    from app.setup.spec import Adapter, Model
+    from app.setup.adapter import Adapter
+    from app.setup.spec import Model
 
 
 def full_model_folder(model: Model) -> str | None:
@@ -87,6 +88,11 @@ def require_same_adapter(job: Job, model: PreTrainedModel) -> None:
             f"The adapter to go on from is of the kind {existing['kind']} with rank {existing['r']} and strength {existing['alpha']:g}, and this "
             f"setup asks for {_adapter_phrase(requested)}.",
             advice="Set kind, rank and strength to those of the adapter.",
+        )
+    if requested.init != "default":
+        raise Problem(
+            f"Going on from an adapter keeps its weights, and this setup asks for new ones that begin as {requested.init}.",
+            advice="Set the initialisation to default.",
         )
     _require_same_layers(config, requested, model)
     _require_same_embedding_multiple(job, name, config)

@@ -72,6 +72,13 @@ def meta_model(job: Job) -> PreTrainedModel:
     return model
 
 
+def unquantized_model(job: Job) -> PreTrainedModel:
+    """The base model with its weights as they were published, in main memory."""
+    name, revision = base_location(job)
+    config = _model_config(job, name, revision)
+    return model_class(job.kind, config).from_pretrained(name, revision=revision, config=config, dtype="auto")
+
+
 def pin_to_meta_device(model: PreTrainedModel) -> PreTrainedModel:
     """The model, whose `to` does nothing from now on: without weights there is nothing to move."""
     model.__dict__["to"] = lambda *_, **__: model

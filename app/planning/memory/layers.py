@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+from app.setup.adapter import Adapter
 from app.setup.model_shape import ModelShape
-from app.setup.spec import Adapter, Spec
+from app.setup.spec import Spec
 
 _TABLES = ("embed_tokens", "lm_head")
 _MLP_NAMES = {3: ("gate_proj", "up_proj", "down_proj"), 2: ("up_proj", "down_proj")}
@@ -94,7 +95,7 @@ class TrainedWeights:
 
 def count_trained(spec: Spec, shape: ModelShape) -> TrainedWeights:
     """What a Spec trains in a model of this shape."""
-    adapter = spec.adapter
+    adapter = spec.adapter.as_stored
     layers = [*linear_layers(shape)]
     trains_all = adapter.kind == "none" and not adapter.unfreeze
     embedded = shape.vocab_size * shape.hidden_size if trains_all or _matches(_TABLES[0], adapter.unfreeze) else 0

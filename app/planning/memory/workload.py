@@ -78,7 +78,7 @@ class Workload:
             compute=self.compute_bytes,
             residual=self.frozen_bytes,
             trains_base=not self.has_adapter,
-            adapter_rank=self.spec.adapter.r if self.has_adapter else 0,
+            adapter_rank=self.spec.adapter.as_stored.r if self.has_adapter else 0,
             adapters_per_block=self.trained.adapted_layers / blocks,
             scaled_outputs=self.trained.adapted_outputs / blocks if self.spec.adapter.kind == "dora" else 0,
             merged_experts=self.trained.adapted_experts / blocks,

@@ -186,7 +186,7 @@ def _continuation_entry(run: store.Run, title: str) -> FinishedRun | None:
         return None  # its result was deleted
     spec = run.spec
     model = spec.model.model_copy(update={"start_from": f"run:{run.id}"}).model_dump(exclude_none=True)
-    return {"id": run.id, "title": title, "model": model, "adapter": spec.adapter.model_dump()}
+    return {"id": run.id, "title": title, "model": model, "adapter": spec.adapter.as_stored.model_dump()}
 
 
 def open_setup_link_function(bounded_calls: BoundedCalls) -> Callable[..., Response[OpenedLink]]:

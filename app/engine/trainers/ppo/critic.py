@@ -129,7 +129,8 @@ def _model_from_reward_model(job: Job, name: str) -> PreTrainedModel | PeftModel
 
 
 def _value_model_job(job: Job) -> _ValueModelJob:
-    value_job = _ValueModelJob(job.spec, job.folder, job.device)
+    adapter = job.spec.adapter.model_copy(update={"init": "default"})  # other initial weights are the policy's alone
+    value_job = _ValueModelJob(job.spec.model_copy(update={"adapter": adapter}), job.folder, job.device)
     value_job.data = job.data  # shared, so that the rows are not read twice
     return value_job
 
