@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from app.core.problems import Problem
+from app.planning.preflight import check_spec
 from app.setup.adapter import Adapter
 from tests.in_process import POCKET, build_job, logged_losses, logits, preview_batches, save_moe_model, train_job
+from tests.support import build_spec, write_rows
 
 
 def base_logits(tokenizer: Any) -> Any:
@@ -171,6 +173,14 @@ def test_stacks_of_experts_begin_as_nothing(tmp_path: Path) -> None:
     adapter = {"experts": ["mlp.experts.down_proj"], "init": "pissa"}
     with pytest.raises(Problem, match="Stacks of experts cannot carry an adapter that begins as pissa"):
         preview_batches(build_job(tmp_path, {"id": str(folder)}, adapter))
+
+
+@pytest.mark.parametrize("knobs", [{}, {"precompute_reference": True}])
+def test_loftq_is_refused_where_the_start_is_the_reference(knobs: dict[str, Any], tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "pairs.jsonl", [{"prompt": "Hello", "chosen": "Good day", "rejected": "What"}] * 8)
+    adapter, model = {"init": "loftq"}, {"quantization": "nf4"}
+    with pytest.raises(Problem, match="compares with the model before training, which LoftQ"):
+        check_spec(build_spec("dpo", source, {"steps": 2} | knobs, model=model, adapter=adapter))
 
 
 def test_the_library_name_and_its_default_are_accepted() -> None:

@@ -36,7 +36,7 @@ from app.setup.spec import Budget, Spec
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset, IterableDataset
-    from peft import LoraConfig
+    from peft import PeftConfig
     from transformers import (
         PreTrainedModel,
         PreTrainedTokenizerBase,
@@ -222,10 +222,10 @@ class Job:
         return meta_model(self) if self.preview else real_model(self)
 
     @cached_property
-    def peft_config(self) -> LoraConfig | None:
-        from app.engine.model.load_model import lora_config_of_job
+    def peft_config(self) -> PeftConfig | None:
+        from app.engine.model.load_model import peft_config_of_job
 
-        return lora_config_of_job(self)
+        return peft_config_of_job(self)
 
     def resolve_label_policy(self, choice: str) -> str:
         """Which tokens are trained: `auto` becomes the policy that fits the rows: the answers of conversations, completions, or every

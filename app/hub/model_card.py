@@ -160,7 +160,8 @@ def _summary_sentence(spec: Spec, context: CardContext) -> str:
     base = f"[{context.base}](https://huggingface.co/{context.base})" if context.base else _inline_code(spec.model.id)
     name = f"the practice model of Tunesmith ({base})" if spec.model.id in models.SHIPPED_MODELS else base
     begun_as = "" if spec.adapter.init == "default" else f", begun as {spec.adapter.init}"
-    adapter = f"An adapter ({spec.adapter.kind}, rank {spec.adapter.as_stored.r}{begun_as})"
+    rank = "" if spec.adapter.kind == "ia3" else f", rank {spec.adapter.as_stored.r}"
+    adapter = f"An adapter ({spec.adapter.kind}{rank}{begun_as})"
     subject = "All weights" if spec.adapter.kind == "none" else adapter
     method = load_method(spec.method)
     sources = ", ".join(_inline_code(source.source) for source in spec.data)

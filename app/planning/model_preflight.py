@@ -123,8 +123,9 @@ def _check_experts(facts: ModelFacts, spec: Spec) -> Iterator[Finding]:
             "as it is, it learns beside the attention alone. That is often enough."
         )
         names = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
-        kind = "lora" if spec.adapter.kind == "dora" else spec.adapter.kind  # dora and dropout do not reach experts
-        changes = {"adapter__experts": names, "adapter__dropout": 0.0, "adapter__kind": kind}
+        kind = "rslora" if spec.adapter.kind == "rslora" else "lora"  # others and dropout do not reach experts
+        changes: dict[str, Any] = {"adapter__experts": names, "adapter__dropout": 0.0, "adapter__kind": kind}
+        changes |= {} if spec.adapter.init in ("default", "gaussian") else {"adapter__init": "default"}
         yield _finding("experts", "careful", text, "Adapt the experts too", **changes)
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, cast
 from app.core import registry
 from app.core.problems import Problem, shorten
 from app.engine.model.adapter_init import require_initializable
+from app.engine.model.adapter_kinds import build_other_config, require_supported
 from app.engine.model.quantization import SCORE_HEADS
 
 if TYPE_CHECKING:
-    from peft import LoraConfig, PeftModel
+    from peft import PeftConfig, PeftModel
     from torch.nn import Module, Parameter
     from transformers import PreTrainedModel
 
@@ -24,8 +25,8 @@ PEFT_TASKS = {"causal": "CAUSAL_LM", "scores": "SEQ_CLS", "step_scores": "TOKEN_
 TARGET_KEYWORDS = ("auto", "all-linear")
 
 
-def build_lora_config(job: Job, task: str, token_rows: dict[str, list[int]]) -> LoraConfig:
-    """peft's LoraConfig for the Spec's adapter. Raises Problem for layers that the model does not have.
+def build_peft_config(job: Job, task: str, token_rows: dict[str, list[int]]) -> PeftConfig:
+    """peft's config for the Spec's adapter. Raises Problem for layers that the model does not have.
 
     task: peft's task type. token_rows: {layer: token ids} of single embedding rows to train.
     """
@@ -40,17 +41,23 @@ def build_lora_config(job: Job, task: str, token_rows: dict[str, list[int]]) -> 
     target_modules = _target_modules(model, adapter.targets, full_layers)
     target_layers = [model.get_submodule(name) for name in target_modules]
     require_initializable(adapter, job.spec.model.quantization, target_layers)
+    require_supported(job.spec, trains_tokens=bool(token_rows))
+    common = {
+        "task_type": task,
+        "target_modules": target_modules,
+        "modules_to_save": [*(SCORE_HEADS if job.kind != "causal" else ()), *full_layers] or None,
+    }
+    if not adapter.is_lora:
+        return build_other_config(job.spec, model.config.get_text_config().model_type, common)
     return LoraConfig(
-        task_type=task,
+        **common,  # type: ignore[arg-type]  # as every config of PEFT has them
         r=adapter.as_stored.r,
         lora_alpha=adapter.as_stored.alpha,  # type: ignore[arg-type]  # PEFT scales by any number
         lora_dropout=adapter.dropout,
         init_lora_weights="gaussian"
         if adapter.init == "gaussian"
         else True,  # others: app/engine/model/adapter_init.py
-        target_modules=target_modules,
         target_parameters=experts or None,
-        modules_to_save=[*(SCORE_HEADS if job.kind != "causal" else ()), *full_layers] or None,
         trainable_token_indices=token_rows or None,
         ensure_weight_tying=bool(full_layers)
         and has_tied_embeddings(model)

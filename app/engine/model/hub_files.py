@@ -8,13 +8,15 @@ from typing import Any, TypedDict
 
 
 class AdapterConfig(TypedDict, total=False):
-    """Fields of PEFT's adapter_config.json that are read here. task_type: as in PEFT. revision: of the base."""
+    """Fields of PEFT's adapter_config.json that are read here. peft_type, task_type: as in PEFT. alpha: of kinds other than LoRA. revision: of the base."""
 
     base_model_name_or_path: str | None
     revision: str | None
     task_type: str | None
+    peft_type: str
     r: int
     lora_alpha: float
+    alpha: float
     modules_to_save: list[str] | None
     use_dora: bool
     use_rslora: bool

@@ -58,7 +58,8 @@ def _attach_adapter(job: Job, model: PreTrainedModel, name: str) -> PreTrainedMo
     )
 
     config = PeftConfig.from_pretrained(name)
-    config.lora_dropout = job.spec.adapter.dropout
+    if job.spec.adapter.is_lora:
+        config.lora_dropout = job.spec.adapter.dropout
     if (config.task_type or PEFT_TASKS["causal"]) == PEFT_TASKS[job.kind]:
         return as_pretrained_model(PeftModel.from_pretrained(model, name, config=config, is_trainable=True))
     # an adapter of a causal language model under a new scoring head: the layers are the same, the head is new
@@ -82,11 +83,13 @@ def require_same_adapter(job: Job, model: PreTrainedModel) -> None:
             f"“{job.spec.model.start_from}” could not be found as an adapter to go on from.",
             advice="Check its spelling and your connection. If it is a whole model, choose it as the model itself.",
         )
-    existing = {"kind": _adapter_kind(config), "r": config.get("r"), "alpha": config.get("lora_alpha")}
-    if requested.kind == "none" or existing != {"kind": requested.kind, "r": requested.r, "alpha": requested.alpha}:
+    existing_phrase = _adapter_phrase(
+        _adapter_kind(config), config.get("r"), config.get("lora_alpha", config.get("alpha"))
+    )
+    requested_phrase = _adapter_phrase(requested.kind, requested.r, requested.alpha)
+    if existing_phrase != requested_phrase:
         raise Problem(
-            f"The adapter to go on from is of the kind {existing['kind']} with rank {existing['r']} and strength {existing['alpha']:g}, and this "
-            f"setup asks for {_adapter_phrase(requested)}.",
+            f"The adapter to go on from is of the kind {existing_phrase}, and this setup asks for {requested_phrase}.",
             advice="Set kind, rank and strength to those of the adapter.",
         )
     if requested.init != "default":
@@ -132,15 +135,16 @@ def _modules_to_save(config: AdapterConfig) -> list[str]:
     return [layer for layer in config.get("modules_to_save") or [] if layer not in SCORE_HEADS]
 
 
-def _adapter_phrase(requested: Adapter) -> str:
-    return (
-        "no adapter"
-        if requested.kind == "none"
-        else f"{requested.kind} with rank {requested.r} and strength {requested.alpha:g}"
-    )
+def _adapter_phrase(kind: str, rank: int | None, alpha: float | None) -> str:
+    """What makes two adapters of the same shape; IA³ has neither rank nor strength."""
+    if kind == "none":
+        return "no adapter"
+    return kind if kind == "ia3" or alpha is None else f"{kind} with rank {rank} and strength {alpha:g}"
 
 
 def _adapter_kind(config: AdapterConfig) -> str:
+    if (kind := config.get("peft_type", "LORA").lower()) != "lora":
+        return kind
     return "dora" if config.get("use_dora") else "rslora" if config.get("use_rslora") else "lora"
 
 

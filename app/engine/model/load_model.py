@@ -16,7 +16,7 @@ from app.setup import models
 
 if TYPE_CHECKING:
     import torch
-    from peft import LoraConfig
+    from peft import PeftConfig
     from torch.nn import Module
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -166,11 +166,11 @@ def base_location(job: Job) -> tuple[str, str | None]:
     return (folder, None) if folder else (models.locate_model(job.spec.model.id), job.spec.model.revision)
 
 
-def lora_config_of_job(job: Job) -> LoraConfig | None:
-    """peft's LoraConfig for the job; None where all weights are trained or an earlier adapter is trained further."""
+def peft_config_of_job(job: Job) -> PeftConfig | None:
+    """peft's config for the job; None where all weights are trained or an earlier adapter is trained further."""
     if job.spec.adapter.kind == "none" or (init_from.adapter_source(job.spec.model) and not job.preview):
         return None
-    return adapter.build_lora_config(
+    return adapter.build_peft_config(
         job, PEFT_TASKS[job.kind], trainable_embedding_rows(job.model, trainable_token_ids(job, job.model))
     )
 

@@ -12,7 +12,7 @@ from app.engine.trainers.mixin_bases import CPOTrainerBase
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from peft import LoraConfig
+    from peft import PeftConfig
     from torch import Tensor
     from torch.nn import Module
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
@@ -32,7 +32,7 @@ class _ConstructorArguments(TypedDict, total=False):
 
     model: PreTrainedModel
     args: CPOConfig
-    peft_config: LoraConfig
+    peft_config: PeftConfig
     callbacks: list[TrainerCallback]
 
 

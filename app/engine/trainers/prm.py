@@ -10,7 +10,7 @@ from app.engine.trainers.base import StepMetricsMixin, ensure_pad_token, with_ad
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from peft import LoraConfig
+    from peft import PeftConfig
     from torch import Tensor
     from torch.nn import Module
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
@@ -101,7 +101,7 @@ class PRMMixin(StepMetricsMixin):
         train_dataset: Dataset,
         processing_class: PreTrainedTokenizerBase,
         eval_dataset: Dataset | None = None,
-        peft_config: LoraConfig | None = None,
+        peft_config: PeftConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
         *,
         separator: str,

@@ -35,8 +35,9 @@ _MAX_LEARNED_LOGITS = 2**28  # beyond, app/engine/model/trained_positions_head.p
 class Precision:
     """compute: bytes of a number in the forward pass. residual: of the stream between blocks. trains_base: gradients of
     the model's own matrices are computed. adapter_rank: of an adapter on every adapted matrix, 0 without.
-    scaled_outputs: those of the matrices of a block whose magnitude is learned too (DoRA). merged_experts: weights of the
-    experts of a block to which an adapter is added in each pass. on_card: computed on a graphics card."""
+    scaled_outputs: those of the matrices of a block whose magnitude is learned too (DoRA). merged_weights: weights of the
+    experts of a block to which an adapter is added in each pass, and of matrices whose adapter is computed as a whole
+    one. on_card: computed on a graphics card."""
 
     compute: int
     residual: int
@@ -44,7 +45,7 @@ class Precision:
     adapter_rank: int
     adapters_per_block: float
     scaled_outputs: float = 0
-    merged_experts: float = 0
+    merged_weights: float = 0
     on_card: bool = False
 
 
@@ -90,7 +91,7 @@ def _expert_numbers(shape: ModelShape, precision: Precision) -> float:
     """Of one expert, with its result before it is weighted. What a matrix reads is kept only where it is trained."""
     per_width = 6 if shape.model_type.startswith(_CLAMPED_FAMILIES) else 3
     numbers = per_width * shape.expert_size + shape.hidden_size
-    is_trained = precision.trains_base or precision.merged_experts
+    is_trained = precision.trains_base or precision.merged_weights
     return numbers + (shape.expert_size + shape.hidden_size if is_trained else 0)
 
 
@@ -101,7 +102,7 @@ def activation_bytes(
     its input alone (gradient checkpointing)."""
     tokens = step.texts * step.tokens
     block = tokens * block_bytes(shape, precision, step) + _score_bytes(shape, precision, step)
-    block += precision.merged_experts * precision.residual
+    block += precision.merged_weights * precision.residual
     ends = tokens * shape.hidden_size * FLOAT32 * 3  # embeddings, and the last normalisation
     mask = step.texts * step.tokens**2 * (1 + FLOAT32) if step.padded else 0
     if recomputes:

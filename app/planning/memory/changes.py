@@ -197,7 +197,8 @@ def _add_adapter(workload: Workload) -> Iterator[_Proposal]:
 
 
 def _quantize(workload: Workload) -> Iterator[_Proposal]:
-    if workload.has_adapter and workload.spec.model.quantization in ("none", "int8"):
+    takes_quantization = workload.has_adapter and workload.spec.adapter.kind not in ("loha", "lokr")
+    if takes_quantization and workload.spec.model.quantization in ("none", "int8"):
         yield _Proposal(
             "quantization",
             "Hold the model in 4 bits",

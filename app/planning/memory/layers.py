@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -79,14 +80,15 @@ def _expert_layers(shape: ModelShape, index: int) -> Iterator[Layer]:
 class TrainedWeights:
     """Counts. adapter: new weights beside the model. unfrozen: weights of the model's own that are trained whole;
     embedded: those of them in the table of the input embeddings. adapted_layers: linear layers that carry an adapter;
-    adapted_outputs: their outputs together. adapted_experts: the weights of the experts that carry one."""
+    adapted_outputs: their outputs together. merged_weights: of experts that carry one, and of layers whose adapter is
+    computed as a whole matrix."""
 
     adapter: int
     unfrozen: int
     embedded: int = 0
     adapted_layers: int = 0
     adapted_outputs: int = 0
-    adapted_experts: int = 0
+    merged_weights: int = 0
 
     @property
     def total(self) -> int:
@@ -108,8 +110,7 @@ def count_trained(spec: Spec, shape: ModelShape) -> TrainedWeights:
         if _is_target(layer.name, adapter.targets) and not _matches(layer.name, adapter.unfreeze)
     ]
     stacks = [stack for stack in expert_stacks(shape) if _matches(stack.name, adapter.experts)]
-    weights = sum(adapter.r * (layer.inputs + layer.outputs) * layer.count for layer in (*adapted, *stacks))
-    weights += sum(layer.outputs for layer in adapted) if adapter.kind == "dora" else 0
+    weights = sum(_adapter_weights(adapter, layer) for layer in (*adapted, *stacks))
     weights += len(spec.model.new_tokens) * shape.hidden_size
     return TrainedWeights(
         adapter=weights,
@@ -117,8 +118,33 @@ def count_trained(spec: Spec, shape: ModelShape) -> TrainedWeights:
         embedded=embedded,
         adapted_layers=len(adapted),
         adapted_outputs=sum(layer.outputs for layer in adapted),
-        adapted_experts=sum(stack.weights for stack in stacks),
+        merged_weights=sum(
+            layer.weights for layer in (*stacks, *(adapted if adapter.kind in ("loha", "lokr") else ()))
+        ),
     )
+
+
+def _adapter_weights(adapter: Adapter, layer: Layer) -> int:
+    """Weights of the adapter of a layer, as PEFT makes them."""
+    if adapter.kind == "ia3":
+        return layer.inputs if layer.name.endswith("down_proj") else layer.outputs
+    if adapter.kind == "lokr":
+        return _kronecker_weights(adapter.r, layer)
+    low_rank = adapter.r * (layer.inputs + layer.outputs) * layer.count
+    return low_rank * (2 if adapter.kind == "loha" else 1) + (layer.outputs if adapter.kind == "dora" else 0)
+
+
+def _kronecker_weights(r: int, layer: Layer) -> int:
+    """Of a small matrix, and of a larger one that has a low rank where that saves weights."""
+    (rows, large_rows), (columns, large_columns) = _near_square(layer.outputs), _near_square(layer.inputs)
+    is_full = r >= max(large_rows, large_columns) / 2
+    return rows * columns + (large_rows * large_columns if is_full else r * (large_rows + large_columns))
+
+
+def _near_square(number: int) -> tuple[int, int]:
+    """Two factors of a number, the smaller first, as near to each other as can be."""
+    small = next(factor for factor in range(math.isqrt(number), 0, -1) if number % factor == 0)
+    return small, number // small
 
 
 def _is_target(layer_name: str, targets: str) -> bool:

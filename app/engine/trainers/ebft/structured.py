@@ -17,7 +17,7 @@ from app.engine.trainers.mixin_bases import GRPOTrainerBase
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from peft import LoraConfig
+    from peft import PeftConfig
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
@@ -33,7 +33,7 @@ class _GRPOArguments(TypedDict, total=False):
     args: GRPOConfig
     train_dataset: Dataset
     processing_class: PreTrainedTokenizerBase
-    peft_config: LoraConfig
+    peft_config: PeftConfig
     callbacks: list[TrainerCallback]
     rollout_func: RolloutFunc | None
 

@@ -120,7 +120,7 @@ def _model_from_reward_model(job: Job, name: str) -> PreTrainedModel | PeftModel
     _require_same_vocabulary(job, tokenizer, name)
     if isinstance(model, PeftModel):
         for weight_name, weight in model.named_parameters():
-            is_trained = "lora_" in weight_name or "modules_to_save" in weight_name
+            is_trained = model.base_model.prefix in weight_name or "modules_to_save" in weight_name
             weight.requires_grad_(is_trained)
         return model
     value_job = _value_model_job(job)
