@@ -6,17 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from app.core.problems import Problem
 from app.engine.model.device import Device
 from app.engine.trainers.lr_schedule import lr_scheduler_kwargs, set_scheduled_rate
-from app.engine.trainers.training_args import (
-    OPTIMIZERS,
-    TrainingKnobs,
-    default_learning_rate,
-    require_device,
-    training_kwargs,
-)
+from app.engine.trainers.optimizer import OPTIMIZERS, require_device
+from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate, training_kwargs
 from tests.support import build_spec, conversation_rows, write_rows
 
 
@@ -48,6 +44,21 @@ def test_every_shared_setting_reaches_the_training_arguments() -> None:
         0.5,
         11,
     )
+
+
+def test_betas_and_epsilon_reach_the_training_arguments_and_are_those_of_transformers_by_default() -> None:
+    names = ("adam_beta1", "adam_beta2", "adam_epsilon")
+    default_kwargs = training_kwargs(TrainingKnobs(), seed=7)
+    assert [default_kwargs[name] for name in names] == [0.9, 0.999, 1e-8]
+    kwargs = training_kwargs(TrainingKnobs(adam_beta1=0.8, adam_beta2=0.95, adam_epsilon=1e-6), seed=7)
+    assert [kwargs[name] for name in names] == [0.8, 0.95, 1e-6]
+
+
+@pytest.mark.parametrize("name", ["adam_beta1", "adam_beta2"])
+def test_a_beta_of_one_is_refused(name: str) -> None:
+    """It would never let anything new in: the library divides by 1 - beta."""
+    with pytest.raises(ValidationError, match=name):
+        TrainingKnobs(**{name: 1.0})
 
 
 def test_without_steps_the_number_of_epochs_limits_training() -> None:

@@ -42,7 +42,18 @@ COMMON_SETTINGS = {
     "order": {"batch_size", "accumulation"},
     "length": {"epochs", "steps"},
     "timing": {"optimizer", "precision", "checkpointing"},
-    "training": {"learning_rate", "schedule", "warmup", "floor", "decay", "weight_decay", "max_grad_norm"},
+    "training": {
+        "learning_rate",
+        "schedule",
+        "warmup",
+        "floor",
+        "decay",
+        "weight_decay",
+        "max_grad_norm",
+        "adam_beta1",
+        "adam_beta2",
+        "adam_epsilon",
+    },
     "evaluation": {"evaluations", "eval_answers", "eval_length", "saves", "save_minutes"},
 }
 

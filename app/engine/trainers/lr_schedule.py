@@ -3,20 +3,79 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from app.engine.trainers.mixin_bases import TrainerBase
-from app.engine.trainers.training_args import TrainingKnobs
+from app.setup.knob import Knobs, knob
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
+_LR_SCHEDULER_TYPES = {
+    "cosine_with_floor": "cosine_with_min_lr",
+    "stable_then_decay": "warmup_stable_decay",
+}  # as the loop calls them
+
+
+class ScheduleKnobs(Knobs):
+    """How the learning rate changes over the run."""
+
+    schedule: Literal[
+        "linear",
+        "cosine",
+        "cosine_with_floor",
+        "constant",
+        "constant_with_warmup",
+        "polynomial",
+        "inverse_sqrt",
+        "stable_then_decay",
+    ] = knob(
+        "linear",
+        "How the size of corrections changes over the run.",
+        choices={
+            "linear": "Falls steadily to zero.",
+            "cosine": "Falls slowly, then fast, then slowly.",
+            "cosine_with_floor": "The same, but only down to the floor set below.",
+            "constant": "Stays the same.",
+            "constant_with_warmup": "Rises at first, then stays.",
+            "polynomial": "Falls fast at first and ever slower, to zero.",
+            "inverse_sqrt": "Falls ever slower and never ends: for a run whose length is not decided yet.",
+            "stable_then_decay": "Stays, then falls to the floor in the last part (WSD): both lengths are set below.",
+        },
+        library_name="lr_scheduler_type",
+    )
+    warmup: float = knob(
+        0.0,
+        "Share of the run in which corrections grow from zero, which protects the start.",
+        low=0.0,
+        high=0.9,
+        unit="of the run",
+        library_name="warmup_steps",
+    )
+    floor: float = knob(
+        0.1,
+        "What share of the full size corrections keep at the end. Used by cosine_with_floor and stable_then_decay.",
+        low=0.0,
+        high=0.99,
+        safe=(0.0, 0.3),
+        unit="of the full size",
+        library_name="min_lr_rate",
+    )
+    decay: float = knob(
+        0.2,
+        "Share of the run in which corrections fall at the end. Used by stable_then_decay.",
+        low=0.01,
+        high=1.0,
+        safe=(0.1, 0.5),
+        unit="of the run",
+    )
+
 
 class StepScheduleMixin(TrainerBase):
     """Gives schedules their arguments that depend on the number of steps, which is not known before training."""
 
-    knobs: TrainingKnobs
+    knobs: ScheduleKnobs
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
         self.args.lr_scheduler_kwargs = lr_scheduler_kwargs(self.knobs, num_training_steps)
@@ -33,7 +92,12 @@ def set_scheduled_rate(scheduler: LRScheduler) -> None:
     scheduler.step()
 
 
-def lr_scheduler_kwargs(knobs: TrainingKnobs, steps: int) -> dict[str, float]:
+def lr_scheduler_type(knobs: ScheduleKnobs) -> str:
+    """`lr_scheduler_type` of TrainingArguments."""
+    return _LR_SCHEDULER_TYPES.get(knobs.schedule, knobs.schedule)
+
+
+def lr_scheduler_kwargs(knobs: ScheduleKnobs, steps: int) -> dict[str, float]:
     """`lr_scheduler_kwargs` of a run of that many steps, without the warm-up."""
     if knobs.schedule == "cosine_with_floor":
         return {"min_lr_rate": knobs.floor}

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import field_validator
 
 from app.core.problems import Problem
+
+from app.engine.trainers.lr_schedule import ScheduleKnobs, lr_scheduler_type
+from app.engine.trainers.optimizer import OPTIMIZERS, OptimizerKnobs, require_optimizer
 from app.setup.knob import Knobs, knob
 from app.setup.spec import MAX_STEPS
 
@@ -15,19 +18,9 @@ if TYPE_CHECKING:
 
 SMALL_MODEL_PARAMETERS = 50_000_000  # models below this learn well at higher learning rates
 
-# {setting: (`optim`, `optim_args` of TrainingArguments)}. The first is the default of transformers.
-OPTIMIZERS = {
-    "adamw": ("adamw_torch_fused", None),
-    "adamw_8bit": ("adamw_8bit", None),
-    "paged_adamw_8bit": ("paged_adamw_8bit", None),
-    "adafactor": ("adafactor", None),
-    "lion": ("lion_32bit", None),
-    "sgd": ("sgd", "momentum=0.9"),
-}
 
-
-class TrainingKnobs(Knobs):
-    """Settings of all methods; a method overrides one by declaring it again."""
+class StepKnobs(Knobs):
+    """How many steps there are, and how large each is."""
 
     learning_rate: float | None = knob(
         None,
@@ -78,73 +71,11 @@ class TrainingKnobs(Knobs):
         library_name="gradient_accumulation_steps",
         affects="order",
     )
-    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "lion", "sgd"] = knob(
-        "adamw",
-        "How corrections are made from what each batch shows.",
-        choices={
-            "adamw": "AdamW: remembers two numbers for each trained weight. The usual choice.",
-            "adamw_8bit": "AdamW that remembers in 8 bits: a quarter of that memory, almost the same result.",
-            "paged_adamw_8bit": "The same, moved out of a graphics card's memory when it fills up; needs such a card.",
-            "adafactor": "Remembers far less than AdamW and is a little rougher: for all weights of a large model.",
-            "lion": "Remembers one number for each weight. Wants a learning rate three to ten times smaller.",
-            "sgd": "Follows the slope with momentum: simple, slow, and wants a learning rate a hundred times larger.",
-        },
-        library_name="optim",
-        affects="timing",
-    )
-    schedule: Literal[
-        "linear",
-        "cosine",
-        "cosine_with_floor",
-        "constant",
-        "constant_with_warmup",
-        "polynomial",
-        "inverse_sqrt",
-        "stable_then_decay",
-    ] = knob(
-        "linear",
-        "How the size of corrections changes over the run.",
-        choices={
-            "linear": "Falls steadily to zero.",
-            "cosine": "Falls slowly, then fast, then slowly.",
-            "cosine_with_floor": "The same, but only down to the floor set below.",
-            "constant": "Stays the same.",
-            "constant_with_warmup": "Rises at first, then stays.",
-            "polynomial": "Falls fast at first and ever slower, to zero.",
-            "inverse_sqrt": "Falls ever slower and never ends: for a run whose length is not decided yet.",
-            "stable_then_decay": "Stays, then falls to the floor in the last part (WSD): both lengths are set below.",
-        },
-        library_name="lr_scheduler_type",
-    )
-    warmup: float = knob(
-        0.0,
-        "Share of the run in which corrections grow from zero, which protects the start.",
-        low=0.0,
-        high=0.9,
-        unit="of the run",
-        library_name="warmup_steps",
-    )
-    floor: float = knob(
-        0.1,
-        "What share of the full size corrections keep at the end. Used by cosine_with_floor and stable_then_decay.",
-        low=0.0,
-        high=0.99,
-        safe=(0.0, 0.3),
-        unit="of the full size",
-        library_name="min_lr_rate",
-    )
-    decay: float = knob(
-        0.2,
-        "Share of the run in which corrections fall at the end. Used by stable_then_decay.",
-        low=0.01,
-        high=1.0,
-        safe=(0.1, 0.5),
-        unit="of the run",
-    )
-    weight_decay: float = knob(0.0, "Pulls weights gently toward zero, against reciting.", low=0.0, high=1.0)
-    max_grad_norm: float = knob(
-        1.0, "Caps the size of a single correction, against accidents. 0 switches the cap off.", low=0.0, high=1000
-    )
+
+
+class TrainingKnobs(ScheduleKnobs, OptimizerKnobs, StepKnobs):
+    """Settings of all methods; a method overrides one by declaring it again."""
+
     evaluations: int = knob(
         2,
         "How often the held-out examples are tested on the way, beside the start and the end.",
@@ -259,19 +190,9 @@ def default_learning_rate(adapter: str, parameters: int | None) -> float:
     return base * (10 if parameters and parameters < SMALL_MODEL_PARAMETERS else 1)
 
 
-_LR_SCHEDULER_TYPES = {
-    "cosine_with_floor": "cosine_with_min_lr",
-    "stable_then_decay": "warmup_stable_decay",
-}  # as the loop calls them
-
-
 def require_device(knobs: TrainingKnobs, device: Device) -> None:
     """Raises Problem for what this device does not compute; a library would use something else without a word, or fail late."""
-    if device.is_cpu and knobs.optimizer.startswith("paged"):
-        raise Problem(
-            f"The optimizer {knobs.optimizer} moves its memory out of a graphics card, and this machine trains without one.",
-            advice="Choose adamw_8bit, which is as small.",
-        )
+    require_optimizer(knobs, device)
     if not device.is_cuda and knobs.precision == "fp16":
         raise Problem("This machine does not train in fp16.", advice="Choose bf16 or fp32.")
     if not device.is_cuda and knobs.attention in ("flash_attention_2", "flex_attention"):
@@ -311,9 +232,12 @@ def training_kwargs(knobs: TrainingKnobs, seed: int) -> dict[str, str | float | 
         "gradient_accumulation_steps": knobs.accumulation,
         "optim": OPTIMIZERS[knobs.optimizer][0],
         "optim_args": OPTIMIZERS[knobs.optimizer][1],
-        "lr_scheduler_type": _LR_SCHEDULER_TYPES.get(knobs.schedule, knobs.schedule),
+        "lr_scheduler_type": lr_scheduler_type(knobs),
         "warmup_steps": knobs.warmup,  # below 1: a fraction of all steps
         "weight_decay": knobs.weight_decay,
+        "adam_beta1": knobs.adam_beta1,
+        "adam_beta2": knobs.adam_beta2,
+        "adam_epsilon": knobs.adam_epsilon,
         "max_grad_norm": knobs.max_grad_norm,
         "seed": seed,
         "logging_steps": 1,
