@@ -126,6 +126,16 @@ def test_files_and_the_command_line_accept_both_names_and_store_ours(tmp_path: P
     assert changed.adapter == Adapter(alpha=4, targets="q_proj")
 
 
+def test_a_warmup_is_read_as_steps_or_as_a_share_under_the_names_of_transformers() -> None:
+    for names, expected in [
+        ({"warmup_steps": 5}, {"warmup": 0.0, "warmup_steps": 5}),
+        ({"warmup_steps": 0.2}, {"warmup": 0.2}),
+        ({"warmup_ratio": 0.2}, {"warmup": 0.2}),
+    ]:
+        knobs = resolve(parse_spec({"method": "sft", "data": DATA, "knobs": names})).knobs
+        assert {name: knobs[name] for name in ("warmup", "warmup_steps") if name in knobs} == expected
+
+
 def test_a_library_name_is_read_for_the_method_in_the_same_changes(tmp_path: Path) -> None:
     file = tmp_path / "setup.json"
     file.write_text(json.dumps({"method": "dpo", "data": DATA}))

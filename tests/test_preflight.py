@@ -158,3 +158,10 @@ def test_a_space_refuses_data_and_models_from_its_own_disk(
     monkeypatch.setenv("SYSTEM", "spaces")
     with pytest.raises(Problem, match="a file of the machine this page runs on"):
         preflight.check_spec(spec)
+
+
+def test_a_warmup_as_long_as_the_run_is_refused(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", conversation_rows(10))
+    assert preflight.check_spec(parse_setup(source, knobs={"steps": 8, "warmup_steps": 7}))
+    problem = refusal(source, knobs={"steps": 8, "warmup_steps": 8})
+    assert problem.text == "The warm-up of 8 steps is as long as the whole run, which has 8."

@@ -10,7 +10,12 @@ from pydantic import ValidationError
 
 from app.core.problems import Problem
 from app.engine.model.device import Device
-from app.engine.trainers.lr_schedule import lr_scheduler_kwargs, set_scheduled_rate
+from app.engine.trainers.lr_schedule import (
+    count_warmup_steps,
+    lr_scheduler_kwargs,
+    require_time_after_warmup,
+    set_scheduled_rate,
+)
 from app.engine.trainers.optimizer import OPTIMIZERS, require_device
 from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate, training_kwargs
 from tests.support import build_spec, conversation_rows, write_rows
@@ -127,6 +132,34 @@ def test_every_schedule_has_an_expected_curve() -> None:
     assert set(EXPECTED_LEARNING_RATE_FACTORS) == set(
         TrainingKnobs.model_json_schema()["properties"]["schedule"]["enum"]
     )
+
+
+def test_a_warmup_in_steps_replaces_the_share() -> None:
+    knobs = TrainingKnobs(warmup=0.5, warmup_steps=3)
+    assert training_kwargs(knobs, 7)["warmup_steps"] == 3
+    assert training_kwargs(TrainingKnobs(warmup=0.5, warmup_steps=0), 7)["warmup_steps"] == 0
+    assert training_kwargs(TrainingKnobs(warmup=0.5), 7)["warmup_steps"] == 0.5
+    assert (count_warmup_steps(knobs, 20), count_warmup_steps(TrainingKnobs(warmup=0.26), 20)) == (3, 6)
+
+
+def test_schedules_that_depend_on_the_warmup_know_one_in_steps() -> None:
+    stable = TrainingKnobs(schedule="stable_then_decay", decay=1.0, warmup_steps=4)
+    assert lr_scheduler_kwargs(stable, 20)["num_decay_steps"] == 16
+    assert lr_scheduler_kwargs(TrainingKnobs(schedule="inverse_sqrt", warmup_steps=4), 20) == {"timescale": 4}
+    assert lr_scheduler_kwargs(TrainingKnobs(schedule="inverse_sqrt", warmup_steps=0), 20) == {"timescale": 2}
+
+
+def test_warmup_steps_below_one_are_a_share_as_in_transformers() -> None:
+    assert TrainingKnobs(warmup_steps=0.1) == TrainingKnobs(warmup=0.5, warmup_steps=0.1) == TrainingKnobs(warmup=0.1)
+    with pytest.raises(ValidationError, match="warmup_steps"):
+        TrainingKnobs(warmup_steps=2.5)
+
+
+def test_a_warmup_as_long_as_the_run_is_refused() -> None:
+    require_time_after_warmup(TrainingKnobs(warmup_steps=7), 8)
+    with pytest.raises(Problem, match="The warm-up of 8 steps is as long as the whole run, which has 8") as refusal:
+        require_time_after_warmup(TrainingKnobs(warmup_steps=8), 8)
+    assert refusal.value.advice == "Choose at most 4 warm-up steps, or train longer."
 
 
 # -- optimizers ---------------------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ COMMON_SETTINGS = {
         "adam_beta1",
         "adam_beta2",
         "adam_epsilon",
+        "warmup_steps",
     },
     "evaluation": {"evaluations", "eval_answers", "eval_length", "saves", "save_minutes"},
 }

@@ -48,6 +48,7 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
     method = load_method(spec.method)
     _check_loftq(spec, method)
     _check_steps(spec)
+    _check_warmup(spec)
     _check_early_stopping(spec)
     _check_best_metric(spec, method)
     for source in spec.sources:
@@ -160,6 +161,16 @@ def _check_steps(spec: Spec) -> None:
     """A streamed dataset has no known length, so the number of steps must be given."""
     if spec.knobs.get("streaming") and not spec.knobs.get("steps"):
         raise Problem("Reading while training has no end of its own.", advice="Set a number of steps.")
+
+
+def _check_warmup(spec: Spec) -> None:
+    """A warm-up must end before a run whose number of steps is set; where passes are counted, the engine checks it."""
+    warmup_steps, steps = spec.knobs.get("warmup_steps"), spec.knobs.get("steps")
+    if warmup_steps and steps and warmup_steps >= steps:
+        raise Problem(
+            f"The warm-up of {warmup_steps:,} steps is as long as the whole run, which has {steps:,}.",
+            advice="Choose fewer warm-up steps, or train longer.",
+        )
 
 
 def _check_early_stopping(spec: Spec) -> None:

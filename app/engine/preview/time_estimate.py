@@ -171,7 +171,7 @@ def _trial_job(workload: Workload, parameters: int, folder: Path) -> Job:
         "batch_size": min(rows_per_step, knobs.batch_size),
         "accumulation": max(1, rows_per_step // knobs.batch_size),
         "steps": steps,
-        "warmup": 0.0,
+        "warmup_steps": 0,
     }
     job = Job(workload.job.spec.model_copy(update={"knobs": trial_knobs}), folder, Device("cpu"))
     job.data = copy.copy(workload.job.data)

@@ -89,7 +89,7 @@ def rehearse(rehearsal: Rehearsal, workload: Workload, on_step: Callable[[int], 
 
 def _rehearsal_job(rehearsal: Rehearsal, workload: Workload, folder: Path) -> Job:
     """The run's job with few steps, and with its longest rows where they are not joined to full length anyway."""
-    knobs = workload.job.spec.knobs | {"steps": rehearsal.steps, "warmup": 0.0}
+    knobs = workload.job.spec.knobs | {"steps": rehearsal.steps, "warmup_steps": 0}
     job = Job(workload.job.spec.model_copy(update={"knobs": knobs}), folder, rehearsal.device)
     job.data = copy.copy(workload.job.data)
     job.data.holdout = [job.data.holdout[i] for i in longest_first(job.data.holdout)[:EVAL_BATCH_ROWS]]

@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import model_validator
+
+from app.core.json_types import JsonObject
+from app.core.problems import Problem
 from app.engine.trainers.mixin_bases import TrainerBase
 from app.setup.knob import Knobs, knob
+from app.setup.spec import MAX_STEPS
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -51,7 +56,16 @@ class ScheduleKnobs(Knobs):
         low=0.0,
         high=0.9,
         unit="of the run",
-        library_name="warmup_steps",
+        library_name="warmup_ratio",
+    )
+    warmup_steps: int | None = knob(
+        None,
+        "The same as a number of steps, which stays when the run gets longer or shorter.",
+        low=0,
+        high=MAX_STEPS,
+        safe=(0, 1000),
+        unit="steps",
+        empty="the share above counts",
     )
     floor: float = knob(
         0.1,
@@ -71,6 +85,15 @@ class ScheduleKnobs(Knobs):
         unit="of the run",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_share_of_transformers(cls, settings: JsonObject) -> JsonObject:
+        """`warmup_steps` below 1 is a share of the run in transformers, and is read as one."""
+        share = settings.get("warmup_steps")
+        if isinstance(share, float) and 0 < share < 1:
+            return settings | {"warmup_steps": None, "warmup": share}
+        return settings
+
 
 class StepScheduleMixin(TrainerBase):
     """Gives schedules their arguments that depend on the number of steps, which is not known before training."""
@@ -78,6 +101,7 @@ class StepScheduleMixin(TrainerBase):
     knobs: ScheduleKnobs
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
+        require_time_after_warmup(self.knobs, num_training_steps)
         self.args.lr_scheduler_kwargs = lr_scheduler_kwargs(self.knobs, num_training_steps)
         return super().create_scheduler(num_training_steps, optimizer)
 
@@ -92,6 +116,22 @@ def set_scheduled_rate(scheduler: LRScheduler) -> None:
     scheduler.step()
 
 
+def count_warmup_steps(knobs: ScheduleKnobs, steps: int) -> int:
+    """How many of that many steps the learning rate rises in."""
+    if knobs.warmup_steps is not None:
+        return knobs.warmup_steps
+    return math.ceil(steps * knobs.warmup)  # rounded as in transformers
+
+
+def require_time_after_warmup(knobs: ScheduleKnobs, steps: int) -> None:
+    """Raises Problem where a run would end before its warm-up does, and so never learn at the rate that is set."""
+    if knobs.warmup_steps and knobs.warmup_steps >= steps:
+        raise Problem(
+            f"The warm-up of {knobs.warmup_steps:,} steps is as long as the whole run, which has {steps:,}.",
+            advice=f"Choose at most {steps // 2:,} warm-up steps, or train longer.",
+        )
+
+
 def lr_scheduler_type(knobs: ScheduleKnobs) -> str:
     """`lr_scheduler_type` of TrainingArguments."""
     return _LR_SCHEDULER_TYPES.get(knobs.schedule, knobs.schedule)
@@ -102,7 +142,7 @@ def lr_scheduler_kwargs(knobs: ScheduleKnobs, steps: int) -> dict[str, float]:
     if knobs.schedule == "cosine_with_floor":
         return {"min_lr_rate": knobs.floor}
     if knobs.schedule == "stable_then_decay":
-        warmup_steps = math.ceil(steps * knobs.warmup)  # rounded as in transformers
+        warmup_steps = count_warmup_steps(knobs, steps)
         return {
             "num_decay_steps": min(max(1, round(steps * knobs.decay)), steps - warmup_steps),
             "min_lr_ratio": knobs.floor,
@@ -110,7 +150,6 @@ def lr_scheduler_kwargs(knobs: ScheduleKnobs, steps: int) -> dict[str, float]:
     if knobs.schedule == "polynomial":
         return {"power": 2.0, "lr_end": 0.0}
     if knobs.schedule == "inverse_sqrt":
-        return {
-            "timescale": math.ceil(steps * (knobs.warmup or 0.1))
-        }  # steps after the warm-up until it has fallen to 1/√2
+        # steps after the warm-up until it has fallen to 1/√2
+        return {"timescale": count_warmup_steps(knobs, steps) or math.ceil(steps * 0.1)}
     return {}

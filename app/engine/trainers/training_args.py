@@ -233,7 +233,7 @@ def training_kwargs(knobs: TrainingKnobs, seed: int) -> dict[str, str | float | 
         "optim": OPTIMIZERS[knobs.optimizer][0],
         "optim_args": OPTIMIZERS[knobs.optimizer][1],
         "lr_scheduler_type": lr_scheduler_type(knobs),
-        "warmup_steps": knobs.warmup,  # below 1: a fraction of all steps
+        "warmup_steps": knobs.warmup if knobs.warmup_steps is None else knobs.warmup_steps,  # below 1: a share
         "weight_decay": knobs.weight_decay,
         "adam_beta1": knobs.adam_beta1,
         "adam_beta2": knobs.adam_beta2,
