@@ -16,7 +16,7 @@ from app.engine.trainers.lr_schedule import (
     require_time_after_warmup,
     set_scheduled_rate,
 )
-from app.engine.trainers.optimizer import OPTIMIZERS, require_device
+from app.engine.trainers.optimizer import OPTIMIZERS, require_optimizer
 from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate, training_kwargs
 from tests.support import build_spec, conversation_rows, write_rows
 
@@ -221,9 +221,9 @@ def test_every_optimizer_exists_in_transformers(optimizer: str) -> None:
 
 def test_an_optimizer_that_needs_a_gpu_is_refused_without_one() -> None:
     with pytest.raises(Problem, match="this machine trains without one"):
-        require_device(TrainingKnobs(optimizer="paged_adamw_8bit"), Device("cpu"))
-    require_device(TrainingKnobs(optimizer="paged_adamw_8bit"), Device("cuda:0"))
-    require_device(TrainingKnobs(optimizer="adamw_8bit"), Device("cpu"))
+        require_optimizer(TrainingKnobs(optimizer="paged_adamw_8bit"), Device("cpu"))
+    require_optimizer(TrainingKnobs(optimizer="paged_adamw_8bit"), Device("cuda:0"))
+    require_optimizer(TrainingKnobs(optimizer="adamw_8bit"), Device("cpu"))
 
 
 @pytest.mark.parametrize(("schedule", "expected_rate"), [("linear", 0.5), ("cosine", 0.5), ("constant", 1.0)])

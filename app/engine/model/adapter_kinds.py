@@ -22,7 +22,7 @@ def build_other_config(spec: Spec, model_type: str, common: dict[str, Any]) -> P
     if adapter.kind == "ia3":
         return peft.IA3Config(feedforward_modules=_feedforward_layers(model_type, common["target_modules"]), **common)
     config = {"loha": peft.LoHaConfig, "lokr": peft.LoKrConfig}[adapter.kind]
-    return config(r=adapter.r, alpha=adapter.alpha, **common)  # type: ignore[arg-type]  # PEFT scales by any number
+    return config(r=adapter.r, alpha=adapter.alpha, **common)
 
 
 def require_supported(spec: Spec, *, trains_tokens: bool) -> None:

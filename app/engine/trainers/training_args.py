@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import field_validator
 
 from app.core.problems import Problem
-
 from app.engine.trainers.lr_schedule import ScheduleKnobs, lr_scheduler_type
 from app.engine.trainers.optimizer import OPTIMIZERS, OptimizerKnobs, require_optimizer
 from app.setup.knob import Knobs, knob
