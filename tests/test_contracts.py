@@ -51,7 +51,11 @@ SHIPPED_FILES = (
     SOURCE_FILES + sorted((ROOT / "presets").glob("*.py")) + [path for path in [ROOT / "app.py"] if path.exists()]
 )
 # Only the engine process imports these, once its heavy libraries may be loaded.
-ENGINE_ONLY_FILES = {"app/engine/callback.py", "app/engine/trainers/ppo/trainer.py"}
+ENGINE_ONLY_FILES = {
+    "app/engine/callback.py",
+    "app/engine/model/frozen_halves.py",
+    "app/engine/trainers/ppo/trainer.py",
+}
 
 
 def is_one_sentence(text: str | None) -> bool:
@@ -445,7 +449,7 @@ def test_imported_modules_finds_imports_in_functions_too() -> None:
 def test_base_modules_import_only_base_modules() -> None:
     base_files = [
         ROOT / f"app/{name}.py"
-        for name in ("setup/spec", "core/validation", "runs/events", "core/registry", "core/problems")
+        for name in ("setup/adapter", "setup/spec", "core/validation", "runs/events", "core/registry", "core/problems")
     ]
     project_imports = {
         name
@@ -454,6 +458,7 @@ def test_base_modules_import_only_base_modules() -> None:
         if name.startswith(("app", "backends", "components"))
     }
     assert project_imports <= {
+        "app.setup.adapter",
         "app.setup.spec",
         "app.core.json_types",
         "app.core.validation",
