@@ -6,7 +6,7 @@ import gc
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.core.paths import ROOT
 from app.planning import preflight
@@ -17,6 +17,10 @@ from app.setup.spec import Spec, parse_spec
 from tests.memory_models import random_model
 from tests.real_model import real_model_folder
 from tests.support import NO_EVALUATIONS_OR_SAVES
+
+if TYPE_CHECKING:
+    from app.engine.contracts import Trainer
+    from app.engine.job import Job
 
 _TEXT = "the fox runs over a hill and sees one big red house near water where two small birds sing all day long"
 _ROWS = 16
@@ -228,7 +232,6 @@ def measure_case(name: str, folder: Path) -> MeasuredMemory:
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries, remove_overhead
     from app.engine.model.device import Device
-    from app.engine.preview.row_lengths import row_lengths
     from tests.live_tensors import LiveTensorTracker
 
     prepare_libraries()
@@ -241,13 +244,19 @@ def measure_case(name: str, folder: Path) -> MeasuredMemory:
     job = Job(spec, folder / "run", Device("cpu"))
     trainer = job.method.build(job)
     remove_overhead(trainer)
-    table = trainer.train_dataset if getattr(trainer, "uncut_rows", None) is None else trainer.uncut_rows
-    lengths = row_lengths(job, table)
-    teacher = spec.knobs.get("teacher")
-    other_shapes = {teacher: shape_of(teacher)} if teacher else {}
     with LiveTensorTracker() as tracker:
         trainer.train()
         if case.held_out:
             evaluate(job, trainer, job.data.holdout)
-    estimate = estimate_memory(spec, shape_of(model), lengths, _PLENTY, other_shapes)
+    estimate = estimate_case(job, trainer, _PLENTY)
     return MeasuredMemory(estimate, tracker.peak - left_over, dict(tracker.peak_composition.most_common(12)))
+
+
+def estimate_case(job: Job, trainer: Trainer, device: DeviceMemory) -> MemoryEstimate:
+    """The estimate for a job's model and the rows that its trainer has tokenized."""
+    from app.engine.preview.row_lengths import row_lengths
+
+    table = trainer.train_dataset if getattr(trainer, "uncut_rows", None) is None else trainer.uncut_rows
+    teacher = job.spec.knobs.get("teacher")
+    other_shapes = {teacher: shape_of(teacher)} if teacher else {}
+    return estimate_memory(job.spec, shape_of(job.spec.model.id), row_lengths(job, table), device, other_shapes)
