@@ -126,7 +126,7 @@ INVALID_FIELDS = {
     "a pattern that is none": {"rewards": [{"name": "pattern", "params": {"pattern": "("}}]},
     "a whole number that is broken": {"knobs": {"steps": 1.5}},
     "a whole number that is huge": {"knobs": {"steps": 1e308}},
-    "an adapter nobody knows": {"adapter": {"kind": "ia3"}},
+    "an adapter nobody knows": {"adapter": {"kind": "prefix"}},
 }
 JARGON = (
     "validation",
