@@ -66,6 +66,8 @@ CASES = {
         {"assistant_only_loss": True, "adam_beta1": 0.8, "adam_beta2": 0.95, "adam_epsilon": 1e-4, **GROUP_BY_LENGTH_CONFIG}),
     "sft, warm-up in steps": Case("sft", "trl.SFTTrainer", conversation_rows(200), {"learn_from": "assistant", "warmup_steps": 3},
         {"assistant_only_loss": True, "warmup_steps": 3, **GROUP_BY_LENGTH_CONFIG}),
+    "sft, labels smoothed": Case("sft", "trl.SFTTrainer", conversation_rows(200), {"learn_from": "assistant", "label_smoothing": 0.1},
+        {"assistant_only_loss": True, "label_smoothing_factor": 0.1, **GROUP_BY_LENGTH_CONFIG}),
     "sft by dft": Case("sft", "trl.SFTTrainer", conversation_rows(200), {"learn_from": "assistant", "loss": "dft"},
                        {"assistant_only_loss": True, "loss_type": "dft", **GROUP_BY_LENGTH_CONFIG}),
     "sft on pairs": Case("sft", "trl.SFTTrainer", prompt_completion_rows(200), {}, {"completion_only_loss": True, **GROUP_BY_LENGTH_CONFIG}, to_messages(prompt_completion_rows(200))),

@@ -143,6 +143,16 @@ class Knobs(TrainingKnobs):
         library_name="neftune_noise_alpha",
     )
 
+    label_smoothing: float = knob(
+        0.0,
+        "Takes this share of the weight off each learned token and spreads it over all others, so that the model does not "
+        "become too sure: for examples with mistakes, or classes that are alike.",
+        low=0.0,
+        high=0.9,
+        safe=(0.0, 0.2),
+        library_name="label_smoothing_factor",
+    )
+
     @field_validator("roles")
     @classmethod
     def check_roles(cls, roles: list[str]) -> list[str]:
@@ -163,11 +173,16 @@ def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
 
 
 def check(spec: Spec) -> None:
-    """Raises Problem where `learn_from` is template without a response template."""
+    """Raises Problem where `learn_from` is template without a response template, and for smoothing under a loss without it."""
     if spec.knobs["learn_from"] == "template" and not spec.knobs["response_template"]:
         raise Problem(
             "It is not said what answers begin with.",
             advice="Write the phrase that stands before every answer, such as ### Answer:.",
+        )
+    if spec.knobs["loss"] == "dft" and spec.knobs["label_smoothing"]:
+        raise Problem(
+            "Label smoothing and the loss dft contradict each other: one makes the model less sure, the other more.",
+            advice="Choose the loss nll, or set label smoothing to 0.",
         )
 
 
@@ -198,13 +213,21 @@ def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
     """A batch of texts. With packing all rows are full, and TRL joins those of `bfd` to a single one under a mask."""
     if not knobs.packing:
         tokens = min(lengths.text, knobs.max_length)
-        logits = Logits(positions=min(lengths.learned, tokens), kernel="learned")
+        logits = _logits(knobs, min(lengths.learned, tokens), tokens)
         return StepMemory(texts=knobs.batch_size, tokens=tokens, logits=(logits,), padded=knobs.batch_size > 1)
     is_joined = knobs.packing_strategy != "wrapped"
     texts, tokens = (1, knobs.batch_size * knobs.max_length) if is_joined else (knobs.batch_size, knobs.max_length)
     learned_share = min(1.0, lengths.learned / max(1, min(lengths.text, knobs.max_length)))
-    logits = Logits(positions=int(tokens * learned_share), kernel="learned")
+    logits = _logits(knobs, int(tokens * learned_share), tokens)
     return StepMemory(texts=texts, tokens=tokens, logits=(logits,), padded=is_joined)
+
+
+def _logits(knobs: Knobs, learned: int, tokens: int) -> Logits:
+    """With label smoothing all at once, at each position that any row of the batch learns: at worst all of them. Alive are
+    the logits, those of the learned positions, their logarithms and a gradient."""
+    if knobs.label_smoothing:
+        return Logits(positions=tokens, copies=4.0)
+    return Logits(positions=learned, kernel="learned")
 
 
 def build(job: Job) -> Trainer:
@@ -212,6 +235,7 @@ def build(job: Job) -> Trainer:
     from trl import SFTConfig, SFTTrainer
 
     from app.engine.masking import masked_dataset, select_mask
+    from app.engine.model.label_smoothing import smooth_labels
     from app.engine.model.trained_positions_head import score_trained_positions_only
 
     label_policy = select_mask.resolve_learn_from(job)
@@ -226,6 +250,8 @@ def build(job: Job) -> Trainer:
         trainer.chat_template = job.training_template = chat_format.template
     if not job.preview:
         score_trained_positions_only(trainer)
+        if job.knobs.label_smoothing:
+            smooth_labels(trainer, job.knobs.label_smoothing)
     return trainer
 
 

@@ -23,13 +23,19 @@ _MAX_LOGITS = 2**28  # elements in memory at once (1 GiB of float32); larger bat
 
 def score_trained_positions_only(trainer: Trainer) -> None:
     """Wraps the fused forward that TRL gave the model. Does nothing on a device where TRL already compacts."""
-    from peft import PeftModel
     from trl.kernels.chunked_logprob import _use_triton
 
     if _use_triton(trainer.accelerator.device):
         return
-    model = trainer.model.get_base_model() if isinstance(trainer.model, PeftModel) else trainer.model
+    model = base_model_of(trainer)
     model.forward = types.MethodType(_compacting_forward(model.forward), model)
+
+
+def base_model_of(trainer: Trainer) -> PreTrainedModel:
+    """The trained model without the wrapper of an adapter: the one whose forward TRL replaced."""
+    from peft import PeftModel
+
+    return trainer.model.get_base_model() if isinstance(trainer.model, PeftModel) else trainer.model
 
 
 def _compacting_forward(fused: Callable[..., FusedCausalLMOutput]) -> Callable[..., FusedCausalLMOutput]:
@@ -70,12 +76,17 @@ def _compacting_forward(fused: Callable[..., FusedCausalLMOutput]) -> Callable[.
     return forward
 
 
-def score_targets(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(log-probability of each target, entropy, whether the target is the likeliest), each of shape (trained positions,)."""
+def score_targets(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """(log-probability of each target, entropy, whether the target is the likeliest), each of shape (trained positions,).
+
+    smoothing: the share of each target that is spread over the vocabulary, see app/engine/model/label_smoothing.py.
+    """
     import torch
 
     all_log_probs = torch.log_softmax(logits.float(), dim=-1)
     log_probs = all_log_probs.gather(-1, targets[:, None])[:, 0]
+    if smoothing:
+        log_probs = (1 - smoothing) * log_probs + smoothing * all_log_probs.mean(-1)
     with torch.no_grad():
         entropy = -(all_log_probs.exp() * all_log_probs).sum(-1)
         is_top1 = all_log_probs.argmax(-1) == targets
