@@ -74,6 +74,8 @@ _SETTING_CASES = {
     "sft, all weights, bf16": MemoryCase("sft", "messages", _BATCH | {"precision": "bf16"}, _ALL_WEIGHTS),
     "sft, all weights, accumulated": MemoryCase("sft", "messages", _BATCH | {"accumulation": 2}, _ALL_WEIGHTS),
     "sft, adafactor": MemoryCase("sft", "messages", _BATCH | {"optimizer": "adafactor"}, _ALL_WEIGHTS),
+    "sft, muon": MemoryCase("sft", "messages", _BATCH | {"optimizer": "muon"}, _ALL_WEIGHTS),
+    "sft, labels smoothed": MemoryCase("sft", "messages", _BATCH | {"label_smoothing": 0.1}),
     "sft, lion": MemoryCase("sft", "messages", _BATCH | {"optimizer": "lion"}, _ALL_WEIGHTS),
     "sft, sgd": MemoryCase("sft", "messages", _BATCH | {"optimizer": "sgd"}, _ALL_WEIGHTS),
     "sft, adamw in 8 bits": MemoryCase("sft", "messages", _BATCH | {"optimizer": "adamw_8bit"}, _ALL_WEIGHTS),

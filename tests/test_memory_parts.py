@@ -26,6 +26,20 @@ def test_adamw_in_8_bits_keeps_the_state_of_embeddings_in_32() -> None:
     assert part(adapter, "optimizer") == pytest.approx(2.04 / 4 * part(adapter, "adapter"), rel=0.001)
 
 
+def test_muon_remembers_one_number_for_matrices_and_adamw_two_for_tables_and_experts() -> None:
+    tied = part(estimate(spec_of(kind="none", optimizer="muon"), LLAMA_1B), "optimizer")
+    table = LLAMA_1B.vocab_size * LLAMA_1B.hidden_size
+    assert tied == pytest.approx(8 * table + 4 * (LLAMA_1B.num_parameters - table), rel=0.001)
+    with_head = part(estimate(spec_of(kind="none", optimizer="muon"), LLAMA_7B), "optimizer")
+    tables = 2 * 32000 * 4096
+    assert with_head == pytest.approx(8 * tables + 4 * (LLAMA_7B.num_parameters - tables), rel=0.001)
+    experts = part(estimate(spec_of(kind="none", optimizer="muon"), MOE), "optimizer")
+    others = 48 * 128 * 3 * 2048 * 768 + 2 * 151936 * 2048
+    assert experts == pytest.approx(8 * others + 4 * (MOE.num_parameters - others), rel=0.001)
+    adapter = estimate(spec_of(optimizer="muon"), LLAMA_7B)
+    assert part(adapter, "optimizer") == pytest.approx(part(estimate(spec_of(), LLAMA_7B), "optimizer") / 2, rel=0.001)
+
+
 def test_dora_keeps_both_results_of_each_matrix_for_the_magnitude() -> None:
     lora, dora = (estimate(spec_of(kind=kind, max_length=512, batch_size=1, checkpointing="off")) for kind in ("lora", "dora"))  # fmt: skip
     outputs = 4 * 4096 + 2 * 11008 + 4096  # of the matrices of one block

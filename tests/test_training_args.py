@@ -170,8 +170,8 @@ def chat_source(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_rows(tmp_path_factory.mktemp("rows") / "chats.jsonl", conversation_rows(64))
 
 
-def build_trainer(source: str, folder: Path, **knobs: Any) -> Any:
-    """The SFT trainer on the practice model, which saves a checkpoint after its third step."""
+def build_trainer(source: str, folder: Path, fields: dict[str, Any] | None = None, /, **knobs: Any) -> Any:
+    """The SFT trainer on the practice model, which saves a checkpoint after its third step. fields: more of the Spec."""
     from transformers import TrainerCallback
 
     from app.engine.job import Job
@@ -183,7 +183,9 @@ def build_trainer(source: str, folder: Path, **knobs: Any) -> Any:
             return control
 
     prepare_libraries()
-    spec = build_spec("sft", source, {"steps": 5, "batch_size": 4, "max_length": 64, "learning_rate": 1e-3} | knobs)
+    spec = build_spec(
+        "sft", source, {"steps": 5, "batch_size": 4, "max_length": 64, "learning_rate": 1e-3} | knobs, **(fields or {})
+    )
     job = Job(spec, folder, Device("cpu"), callbacks=[SaveAtThree()])
     return job.method.build(job)
 

@@ -54,6 +54,8 @@ COMMON_SETTINGS = {
         "adam_beta2",
         "adam_epsilon",
         "warmup_steps",
+        "loraplus_lr_ratio",
+        "embedding_learning_rate",
     },
     "evaluation": {"evaluations", "eval_answers", "eval_length", "saves", "save_minutes"},
 }

@@ -30,6 +30,7 @@ from app.engine.trainer_class import extended
 from app.engine.trainers.lr_schedule import StepScheduleMixin
 from app.engine.trainers.resumable_sampler import ResumableSamplerMixin
 from app.engine.trainers.training_args import require_device, training_kwargs
+from app.engine.trainers.weight_groups import OptimizerMixin
 from app.runs.events import NoteEvent
 from app.setup.spec import Budget, Spec
 
@@ -59,6 +60,7 @@ class AuxModel(TypedDict):
 
 COMMON_MIXINS = (
     ResumableSamplerMixin,  # orders of rows that a resumed run repeats
+    OptimizerMixin,  # Muon, and learning rates of single weights
     StepScheduleMixin,  # schedules whose arguments depend on the number of steps
     quantization.ResultNoteMixin,  # a note beside the result on how its base was loaded
 )  # over the class of every trainer

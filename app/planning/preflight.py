@@ -49,6 +49,7 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
     _check_loftq(spec, method)
     _check_steps(spec)
     _check_warmup(spec)
+    _check_rates(spec)
     _check_early_stopping(spec)
     _check_best_metric(spec, method)
     for source in spec.sources:
@@ -170,6 +171,21 @@ def _check_warmup(spec: Spec) -> None:
         raise Problem(
             f"The warm-up of {warmup_steps:,} steps is as long as the whole run, which has {steps:,}.",
             advice="Choose fewer warm-up steps, or train longer.",
+        )
+
+
+def _check_rates(spec: Spec) -> None:
+    """Weights that have a learning rate of their own must be among those that are trained."""
+    if spec.knobs.get("loraplus_lr_ratio", 1) != 1 and not spec.adapter.is_lora:
+        raise Problem(
+            "LoRA+ makes one of the two matrices of LoRA learn faster, and this setup trains no LoRA adapter.",
+            advice="Choose lora, or set the ratio to 1.",
+        )
+    trains_embeddings = spec.adapter.kind == "none" or spec.adapter.unfreeze or spec.model.new_tokens
+    if "embedding_learning_rate" in spec.knobs and not trains_embeddings:
+        raise Problem(
+            "Embeddings are given a learning rate of their own, and this setup trains none.",
+            advice="Leave that rate empty, or add embed_tokens to the layers that are trained whole.",
         )
 
 

@@ -15,6 +15,7 @@ OPTIMIZERS = {
     "adamw": ("adamw_torch_fused", None),
     "adamw_8bit": ("adamw_8bit", None),
     "paged_adamw_8bit": ("paged_adamw_8bit", None),
+    "muon": ("adamw_torch_fused", None),  # replaced in weight_groups.py: transformers has no name for it
     "adafactor": ("adafactor", None),
     "lion": ("lion_32bit", None),
     "sgd": ("sgd", "momentum=0.9"),
@@ -24,19 +25,39 @@ OPTIMIZERS = {
 class OptimizerKnobs(Knobs):
     """How corrections are made from gradients."""
 
-    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "lion", "sgd"] = knob(
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "muon", "adafactor", "lion", "sgd"] = knob(
         "adamw",
         "How corrections are made from what each batch shows.",
         choices={
             "adamw": "AdamW: remembers two numbers for each trained weight. The usual choice.",
             "adamw_8bit": "AdamW that remembers in 8 bits: a quarter of that memory, almost the same result.",
             "paged_adamw_8bit": "The same, moved out of a graphics card's memory when it fills up; needs such a card.",
+            "muon": "Muon: turns each matrix evenly in all directions, and AdamW does the rest. Often learns in fewer steps, with "
+            "half of the memory and the same learning rate.",
             "adafactor": "Remembers far less than AdamW and is a little rougher: for all weights of a large model.",
             "lion": "Remembers one number for each weight. Wants a learning rate three to ten times smaller.",
             "sgd": "Follows the slope with momentum: simple, slow, and wants a learning rate a hundred times larger.",
         },
         library_name="optim",
         affects="timing",
+    )
+    loraplus_lr_ratio: float = knob(
+        1.0,
+        "How many times faster the second matrix of each adapter learns than the first (LoRA+): it starts at zero and has "
+        "further to go. 16 is usual, with half of the learning rate. 1: both alike.",
+        low=1.0,
+        high=1000.0,
+        safe=(1.0, 32.0),
+        unit="times",
+    )
+    embedding_learning_rate: float | None = knob(
+        None,
+        "How big corrections of trained embeddings, of the head and of new tokens are, where they should learn at another "
+        "rate than the rest. A tenth of the learning rate is usual.",
+        low=1e-8,
+        high=1e-1,
+        log=True,
+        empty="the learning rate counts for them too",
     )
     adam_beta1: float = knob(
         0.9,

@@ -79,13 +79,15 @@ def _expert_layers(shape: ModelShape, index: int) -> Iterator[Layer]:
 @dataclass(frozen=True)
 class TrainedWeights:
     """Counts. adapter: new weights beside the model. unfrozen: weights of the model's own that are trained whole;
-    embedded: those of them in the table of the input embeddings. adapted_layers: linear layers that carry an adapter;
+    embedded: those of them in the table of the input embeddings. not_in_matrices: those of them in either table or in
+    stacks of experts, and so not in a matrix of a block. adapted_layers: linear layers that carry an adapter;
     adapted_outputs: their outputs together. merged_weights: of experts that carry one, and of layers whose adapter is
     computed as a whole matrix."""
 
     adapter: int
     unfrozen: int
     embedded: int = 0
+    not_in_matrices: int = 0
     adapted_layers: int = 0
     adapted_outputs: int = 0
     merged_weights: int = 0
@@ -101,9 +103,10 @@ def count_trained(spec: Spec, shape: ModelShape) -> TrainedWeights:
     layers = [*linear_layers(shape)]
     trains_all = adapter.kind == "none" and not adapter.unfreeze
     embedded = shape.vocab_size * shape.hidden_size if trains_all or _matches(_TABLES[0], adapter.unfreeze) else 0
+    not_in_matrices = _weights_not_in_matrices(shape, ["*"] if trains_all else adapter.unfreeze)
     if adapter.kind == "none":
         unfrozen = shape.num_parameters if trains_all else _unfrozen_weights(adapter, shape, layers)
-        return TrainedWeights(0, unfrozen, embedded)
+        return TrainedWeights(0, unfrozen, embedded, not_in_matrices)
     adapted = [  # what is trained whole carries none
         layer
         for layer in layers
@@ -116,6 +119,7 @@ def count_trained(spec: Spec, shape: ModelShape) -> TrainedWeights:
         adapter=weights,
         unfrozen=_unfrozen_weights(adapter, shape, layers),
         embedded=embedded,
+        not_in_matrices=not_in_matrices,
         adapted_layers=len(adapted),
         adapted_outputs=sum(layer.outputs for layer in adapted),
         merged_weights=sum(
@@ -151,6 +155,13 @@ def _is_target(layer_name: str, targets: str) -> bool:
     return targets in ("auto", "all-linear") or any(
         fnmatchcase(f".{layer_name}", f"*.{name.removeprefix('model.')}") for name in targets.split(",")
     )
+
+
+def _weights_not_in_matrices(shape: ModelShape, patterns: list[str]) -> int:
+    """Of the layers that the patterns name; a head that shares the table of the embeddings counts once."""
+    names = _TABLES[:1] if shape.tie_word_embeddings else _TABLES
+    tables = [Layer(name, shape.hidden_size, shape.vocab_size) for name in names]
+    return sum(layer.weights for layer in (*expert_stacks(shape), *tables) if _matches(layer.name, patterns))
 
 
 def _unfrozen_weights(adapter: Adapter, shape: ModelShape, layers: list[Layer]) -> int:

@@ -14,13 +14,18 @@ HELD_WORDS = {
     "fp4": "most of them in 4 bits (FP4)",
     "int8": "most of them in 8 bits",
 }
+# Of a matrix, while it is corrected; others work in place. Muon: the direction, and three results in bfloat16.
+_CORRECTION_COPIES = {"adafactor": 2.0, "muon": 2.5}
+_TABLE_STATE = 8.0  # AdamW's, in 32 bits: transformers gives it to embeddings also beside an optimizer of 8 bits
 # {setting: (bytes for each trained weight, reason)}. In 8 bits a scale of 4 bytes belongs to 256 numbers.
-_CORRECTION_COPIES = {"adafactor": 2.0}  # of a matrix, while it is corrected; others work in place
-_TABLE_STATE = 8.0  # transformers keeps the state of embeddings in 32 bits beside an optimizer of 8 bits
 _OPTIMIZER_STATES = {
     "adamw": (8.0, "AdamW remembers two numbers of 4 bytes for each trained weight."),
     "adamw_8bit": (2.04, "AdamW in 8 bits remembers two numbers of 1 byte for each trained weight."),
     "paged_adamw_8bit": (2.04, "AdamW in 8 bits; what does not fit moves to the machine's own memory."),
+    "muon": (
+        4.0,
+        "Muon remembers one number of 4 bytes for each weight of a matrix, AdamW two for each of the others.",
+    ),
     "adafactor": (0.02, "Adafactor remembers one number for each row and column of a matrix."),
     "lion": (4.0, "Lion remembers one number of 4 bytes for each trained weight."),
     "sgd": (4.0, "The momentum is one number of 4 bytes for each trained weight."),
@@ -30,8 +35,9 @@ _OPTIMIZER_STATES = {
 def optimizer_state(optimizer: str, trained: TrainedWeights) -> tuple[float, str]:
     """(bytes of an optimizer's state, the reason as a sentence) by its setting."""
     per_weight, reason = _OPTIMIZER_STATES[optimizer]
-    tables = trained.embedded if optimizer.endswith("8bit") else 0
-    return per_weight * (trained.total - tables) + _TABLE_STATE * tables, reason
+    by_adamw = {"adamw_8bit": trained.embedded, "paged_adamw_8bit": trained.embedded, "muon": trained.not_in_matrices}
+    weights = by_adamw.get(optimizer, 0)
+    return per_weight * (trained.total - weights) + _TABLE_STATE * weights, reason
 
 
 def model_bytes(shape: ModelShape, quantization: str, frozen: int) -> float:
