@@ -56,8 +56,9 @@ MODELS_AND_DATA = (
         ("transformers.LlamaForCausalLM",),
         "forward",
         "replaced",
-        ("engine/model/trained_positions_head.py",),
-        "TRL's fused forward is wrapped, so that without Triton logits of trained positions only are computed.",
+        ("engine/model/label_smoothing.py", "engine/model/trained_positions_head.py"),
+        "TRL's fused forward is wrapped, so that without Triton logits of trained positions only are computed, and for "
+        "label smoothing.",
         "(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None, inputs_embeds=None, "
         "labels=None, use_cache=None, logits_to_keep=0, **kwargs)",
     ),
