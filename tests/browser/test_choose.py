@@ -355,11 +355,14 @@ def test_a_setting_is_found_by_its_library_name_and_the_search_box_does_not_move
     search_box.scroll_into_view_if_needed()
     search_box_top = search_box.bounding_box()["y"]
     setting_count = int(match_count.inner_text().split()[0])
-    for query, title in [("num_generations", "Attempts"), ("beta", "Kl"), ("lora_alpha", "Strength")]:
+    for query, titles in [
+        ("num_generations", ["Attempts"]),
+        ("beta", ["Adam beta1", "Adam beta2", "Kl"]),
+        ("lora_alpha", ["Strength"]),
+    ]:
         search_box.fill(query)
-        expect(match_count).to_have_text(f"1 of {setting_count} settings")
-        expect(visible_fields).to_have_count(1)
-        expect(visible_fields.locator("label")).to_have_text(title)
+        expect(match_count).to_have_text(f"{len(titles)} of {setting_count} settings")
+        expect(visible_fields.locator("label")).to_have_text(titles)
         assert search_box.bounding_box()["y"] == pytest.approx(search_box_top, abs=0.5)
     search_box.fill("num_generations")
     search_box.press("Tab")
