@@ -137,14 +137,18 @@ def test_without_special_rates_the_groups_are_those_of_transformers(chat_source:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # Muon on a processor without bfloat16
 @pytest.mark.first_cases(1)
-@pytest.mark.parametrize("adapter", ["lora", "none"])
+@pytest.mark.parametrize("trained", ["adapter", "some matrices and embeddings"])
 def test_a_resumed_run_with_muon_and_rates_equals_an_uninterrupted_one(
-    adapter: str, chat_source: str, tmp_path: Path
+    trained: str, chat_source: str, tmp_path: Path
 ) -> None:
-    knobs = {"optimizer": "muon", "warmup_steps": 2, "adam_beta2": 0.95}
-    knobs |= {"loraplus_lr_ratio": 4.0} if adapter == "lora" else {"embedding_learning_rate": 1e-4}
-    fields = {"adapter": {"kind": adapter}}
+    """Few matrices: in PyTorch, Muon computes in bfloat16, which many processors are slow at."""
+    knobs: dict[str, Any] = {"optimizer": "muon", "warmup_steps": 2, "adam_beta2": 0.95, "loraplus_lr_ratio": 4.0}
+    fields: dict[str, Any] = {}
+    if trained != "adapter":
+        knobs |= {"loraplus_lr_ratio": 1.0, "embedding_learning_rate": 1e-4}
+        fields = {"adapter": {"kind": "none", "unfreeze": ["layers.3.self_attn", "embed_tokens"]}}
     uninterrupted = build_trainer(chat_source, tmp_path, fields, **knobs)
     uninterrupted.train()
     losses = logged_metric(uninterrupted)

@@ -33,7 +33,7 @@ class OptimizerKnobs(Knobs):
             "adamw_8bit": "AdamW that remembers in 8 bits: a quarter of that memory, almost the same result.",
             "paged_adamw_8bit": "The same, moved out of a graphics card's memory when it fills up; needs such a card.",
             "muon": "Muon: turns each matrix evenly in all directions, and AdamW does the rest. Often learns in fewer steps, with "
-            "half of the memory and the same learning rate.",
+            "half of the memory and the same learning rate. On a processor it is quick for adapters and slow for all weights.",
             "adafactor": "Remembers far less than AdamW and is a little rougher: for all weights of a large model.",
             "lion": "Remembers one number for each weight. Wants a learning rate three to ten times smaller.",
             "sgd": "Follows the slope with momentum: simple, slow, and wants a learning rate a hundred times larger.",
