@@ -28,7 +28,17 @@ EARLIER_FOLDER = Path(__file__).parent / "earlier"
 RUN_ID = "20261130-203431-first-tune-tsyd"
 TUNE_LINK = "http://127.0.0.1:7860/?setup=eyJ2IjoxLCJwcmVzZXQiOiJmaXJzdF90dW5lIiwic2V0Ijp7Imtub2JzLmxlYXJuaW5nX3JhdGUiOjAuMDAyfX0"
 REWARD_LINK = "http://127.0.0.1:7860/?setup=eyJ2IjoxLCJwcmVzZXQiOiJmaXJzdF9yZXdhcmQiLCJzZXQiOnsia25vYnMuYXR0ZW1wdHMiOjE2LCJrbm9icy5sb3NzIjoiZGFwbyJ9fQ"
-SETTINGS_SINCE = {"keep_best": True, "best_metric": ""}  # that earlier Specs do not have
+SETTINGS_SINCE = {  # that earlier Specs do not have
+    "keep_best": True,
+    "best_metric": "",
+    "attention": "auto",
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.999,
+    "adam_epsilon": 1e-08,
+    "loraplus_lr_ratio": 1.0,
+    "label_smoothing": 0.0,
+}
+ADAPTER_SETTINGS_SINCE = {"init": "default"}
 SOURCE_SETTINGS_SINCE = {"empty_words": "auto", "labels": {}}
 VERDICT = "On 100 examples it never saw, “exactly the right answer” rose from 0 % to 9 %. 12 steps are few: try 120."
 
@@ -48,7 +58,8 @@ def test_the_spec_and_launch_of_an_earlier_run_are_read(run: Run) -> None:
     assert (run.spec.title, run.spec.method, run.spec.knobs["steps"]) == ("First tune", "sft", 12)
     stored_spec = json.loads((run.path / "spec.json").read_text())
     assert run.spec.to_dict() == stored_spec | {
-        "data": [source | SOURCE_SETTINGS_SINCE for source in stored_spec["data"]]
+        "adapter": stored_spec["adapter"] | ADAPTER_SETTINGS_SINCE,
+        "data": [source | SOURCE_SETTINGS_SINCE for source in stored_spec["data"]],
     }
     assert run.launch == Launch()
     assert (run.handle["backend"], run.handle["pid"], store.is_alive(run)) == ("local", 18061, False)
