@@ -11,6 +11,7 @@ from typing import Any, Literal
 from app.contracts import Finding, Remedy, Severity
 from app.core.problems import Problem
 from app.engine.contracts import load_method
+from app.planning.memory.device_memory import CARD_ATTENTION
 from app.setup.chat_support import writes_token
 from app.setup.model_facts import ModelFacts
 from app.setup.spec import Spec
@@ -25,7 +26,6 @@ _SPECIAL_ATTENTION = {
     "gpt_oss": ("eager", "flex_attention"),
     "gemma2": ("eager", "flash_attention_2", "flex_attention"),
 }
-_CARD_ATTENTION = ("flash_attention_2", "flex_attention")
 _MAX_FLASH_HEAD_DIM = 256  # of FlashAttention 2 and of PyTorch's own flash kernels
 _CHAT_ROWS = ("messages", "conversations")
 
@@ -142,7 +142,7 @@ def _check_packing(facts: ModelFacts, spec: Spec) -> Iterator[Finding]:
 
 def _check_attention(facts: ModelFacts, spec: Spec, device: DeviceKind) -> Iterator[Finding]:
     shape, attention, remedy = facts.shape, spec.knobs.get("attention", "auto"), "Leave the attention on automatic"
-    if attention in _CARD_ATTENTION and device != "cuda":
+    if attention in CARD_ATTENTION and device != "cuda":
         text = f"The attention {attention} needs an NVIDIA card."
         yield _finding("attention", "wrong", text, remedy, knobs__attention="auto")
     if attention == "flash_attention_2" and shape.head_dim > _MAX_FLASH_HEAD_DIM:

@@ -10,6 +10,7 @@ from app.core.problems import Problem
 from app.engine.contracts import Method, Metrics, Trainer
 from app.engine.generation.sampling import TemplateKnobs
 from app.engine.trainers.group_rl import settings
+from app.planning.memory.device_memory import CARD_ATTENTION
 from app.setup.knob import knob
 from app.setup.step_memory import Logits, RowLengths, StepMemory
 
@@ -203,17 +204,11 @@ class Knobs(TemplateKnobs):
         return layers
 
     @model_validator(mode="after")
-    def check_some_weight_is_positive(self) -> Knobs:
+    def check_it_can_learn(self) -> Knobs:
         if not self.rl_weight and not self.ce_weight:
             raise ValueError("rl_weight and ce_weight are both 0, so nothing would be learned")
-        return self
-
-    @model_validator(mode="after")
-    def check_attention_takes_masks(self) -> Knobs:
-        if self.attention in ("flash_attention_2", "flex_attention"):
-            raise ValueError(
-                f"attention {self.attention} takes no mask of our own, which the attempts at a text need: use auto"
-            )
+        if self.attention in CARD_ATTENTION:  # they take no mask of our own, which the attempts at a text need
+            raise ValueError(f"attention {self.attention} cannot compute several attempts at a text at once: use auto")
         return self
 
 

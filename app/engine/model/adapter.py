@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from app.core import registry
 from app.core.problems import Problem, shorten
-from app.engine.model.adapter_init import require_initializable
-from app.engine.model.adapter_kinds import build_other_config, require_supported
+from app.engine.model.adapter_kinds import build_other_config, require_initializable, require_supported
 from app.engine.model.quantization import SCORE_HEADS
 
 if TYPE_CHECKING:

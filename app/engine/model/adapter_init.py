@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.core.problems import Problem
-
 if TYPE_CHECKING:
     import torch
     from peft.tuners.lora import LoraLayer
@@ -44,42 +42,6 @@ def initialize_adapter(job: Job, trainer: Trainer) -> None:
             _set_weights(layer, a, b)
     if frozen_halves:
         trainer.add_callback(FreezeHalves(frozen_halves))
-
-
-def require_initializable(adapter: Adapter, quantization: str, layers: list[Module]) -> None:
-    """Raises Problem where a model's layers cannot begin as the Spec says. layers: that get an adapter."""
-    if adapter.init in ("default", "gaussian"):
-        return
-    if adapter.experts:
-        raise Problem(
-            f"Stacks of experts cannot carry an adapter that begins as {adapter.init}.",
-            advice="Set the initialisation to default.",
-        )
-    if adapter.init == "orthogonal" and adapter.r % 2:
-        raise Problem(
-            f"An orthogonal initialisation needs an even rank, and this one is {adapter.r}.",
-            advice=f"Set the rank to {adapter.r + 1}.",
-        )
-    if adapter.init == "loftq" and quantization == "none":
-        raise Problem(
-            "LoftQ makes up for what the weights lose when they are held in fewer bits, and here they are held as they are.",
-            advice="Hold the frozen weights as nf4, or set the initialisation to default.",
-        )
-    smallest = min(map(_smallest_dimension, layers), default=adapter.r)
-    if adapter.init != "orthogonal" and adapter.r > smallest:
-        raise Problem(
-            f"An adapter that begins as {adapter.init} cannot have a rank of {adapter.r}: the smallest layer has {smallest} directions.",
-            advice=f"Set the rank to at most {smallest}, or the initialisation to default.",
-        )
-
-
-def _smallest_dimension(layer: Module) -> int:
-    """Of the weight of a layer, as if it were not quantized."""
-    import torch
-
-    if isinstance(layer, torch.nn.Linear):
-        return min(layer.in_features, layer.out_features)
-    return min(layer.get_parameter("weight").shape)
 
 
 # -- the weights --------------------------------------------------------------------------------------------------

@@ -46,8 +46,8 @@ def smooth_labels(trainer: Trainer, smoothing: float) -> None:
         positions = mask.any(0).nonzero()[:, 0]  # learned in any row
         # the model's own forward, so that models which scale or cap their logits do so here too
         outputs = fused(*args, **(kwargs | {"logits_to_keep": positions, "use_cache": False}))
-        scored = score_targets(outputs.logits[mask[:, positions]], labels[:, 1:][mask], smoothing)
-        log_probs, entropy, is_top1 = (part.new_zeros(mask.shape).masked_scatter(mask, part) for part in scored)
+        scores = score_targets(outputs.logits[mask[:, positions]], labels[:, 1:][mask], smoothing)
+        log_probs, entropy, is_top1 = (score.new_zeros(mask.shape).masked_scatter(mask, score) for score in scores)
         return FusedCausalLMOutput(
             loss=-log_probs.sum() / mask.sum().clamp(min=1),
             log_probs=log_probs,

@@ -9,6 +9,7 @@ from pydantic import field_validator
 from app.core.problems import Problem
 from app.engine.trainers.lr_schedule import ScheduleKnobs, lr_scheduler_type
 from app.engine.trainers.optimizer import OPTIMIZERS, OptimizerKnobs, require_optimizer
+from app.planning.memory.device_memory import CARD_ATTENTION
 from app.setup.knob import Knobs, knob
 from app.setup.spec import MAX_STEPS
 
@@ -194,7 +195,7 @@ def require_device(knobs: TrainingKnobs, device: Device) -> None:
     require_optimizer(knobs, device)
     if not device.is_cuda and knobs.precision == "fp16":
         raise Problem("This machine does not train in fp16.", advice="Choose bf16 or fp32.")
-    if not device.is_cuda and knobs.attention in ("flash_attention_2", "flex_attention"):
+    if not device.is_cuda and knobs.attention in CARD_ATTENTION:
         raise Problem(
             f"The attention {knobs.attention} needs an NVIDIA card, and this machine trains without one.",
             advice="Leave it on automatic.",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 _MIB = 2**20
+CARD_ATTENTION = ("flash_attention_2", "flex_attention")  # implementations that need an NVIDIA card
 
 
 @dataclass(frozen=True)
