@@ -14,7 +14,7 @@ from app.core.paths import ROOT
 from app.core.problems import Problem
 from app.engine.model.load_model import load_base_model
 from app.engine.model.model_config import load_config
-from app.hub.model_card import licence_of_card
+from app.hub.staging import licence_of_card
 from app.setup import models
 
 POCKET = ROOT / "presets" / "pocket"

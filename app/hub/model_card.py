@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from app.core import registry
 from app.core.json_files import DamagedFile
 from app.core.json_types import JsonObject, JsonValue
@@ -27,6 +25,7 @@ from app.runs.events import Event, SampleEvent, of_type
 from app.runs.store import Run, sample_rows
 from app.setup import models
 from app.setup.knob import describe_knobs
+from app.setup.set_value import value_at
 from app.setup.spec import HUB_NAME, Spec
 
 _Difference = tuple[str, JsonValue, JsonValue]  # setting, its value in the preset, its value here
@@ -273,16 +272,9 @@ def _diff_from_nearest_preset(spec: Spec) -> tuple[str, list[_Difference]]:
     for name in registry.names("presets"):
         preset_dict = presets.preset_spec(name).to_dict()
         changed = [path for path in links.changed_paths(preset_dict, spec_dict) if path not in ("title", "prompts")]
-        differences = [(path, _get_by_path(preset_dict, path), _get_by_path(spec_dict, path)) for path in changed]
+        differences = [(path, value_at(preset_dict, path), value_at(spec_dict, path)) for path in changed]
         candidates.append((presets.describe_preset(name)["title"], differences))
     return min(candidates, key=lambda candidate: len(candidate[1]))
-
-
-def _get_by_path(node: JsonValue, path: str) -> JsonValue:
-    """The value at a dotted path in nested dicts; None where there is none."""
-    for key in path.split("."):
-        node = node.get(key) if isinstance(node, dict) else None
-    return node
 
 
 def _remix_section(spec: Spec, context: CardContext) -> list[str]:
@@ -295,15 +287,3 @@ def _remix_section(spec: Spec, context: CardContext) -> list[str]:
         return []
     location = "" if context.page.startswith("https://") else " with Tunesmith running on your machine"
     return ["## Make your own", "", f"[Open this setup]({link}){location}, change it, and train your own.", ""]
-
-
-def licence_of_card(file: Path) -> str | None:
-    """The licence in the front matter of a model card; None where there is none."""
-    card_text = file.read_text("utf-8", errors="replace") if file.is_file() else ""
-    match = re.match(r"^---\r?\n(.*?)\r?\n---", card_text, re.DOTALL)
-    try:
-        metadata = yaml.safe_load(match[1]) if match else None
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError):  # boundary: somebody else's file
-        return None
-    name = metadata.get("license") if isinstance(metadata, dict) else None
-    return name if isinstance(name, str) and re.fullmatch(r"[\w.+-]{1,60}", name) else None

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 from app.core.json_files import read_json, write_json
 from app.core.problems import Problem
 from app.hub.curve_image import render_curves
 from app.hub.identity import page_url
-from app.hub.model_card import CardContext, licence_of_card, render_model_card
+from app.hub.model_card import CardContext, render_model_card
 from app.runs.store import Run
 from app.setup import models
 from app.setup.portable_files import make_portable
@@ -96,3 +99,15 @@ def stage_practice_model(folder: Path, target: Path) -> None:
     _, pipeline_tag = PRACTICE_MODELS[folder.name]
     front_matter = f"---\nlibrary_name: transformers\npipeline_tag: {pipeline_tag}\ntags:\n- tunesmith\n---\n\n"
     (target / "README.md").write_text(front_matter + card_text, encoding="utf-8")
+
+
+def licence_of_card(file: Path) -> str | None:
+    """The licence in the front matter of a model card; None where there is none."""
+    card_text = file.read_text("utf-8", errors="replace") if file.is_file() else ""
+    match = re.match(r"^---\r?\n(.*?)\r?\n---", card_text, re.DOTALL)
+    try:
+        metadata = yaml.safe_load(match[1]) if match else None
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError):  # boundary: somebody else's file
+        return None
+    name = metadata.get("license") if isinstance(metadata, dict) else None
+    return name if isinstance(name, str) and re.fullmatch(r"[\w.+-]{1,60}", name) else None

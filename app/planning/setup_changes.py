@@ -13,6 +13,7 @@ from app.planning.links import changed_paths
 from app.planning.resolve import resolve, resolve_rewards
 from app.setup.common_settings import COMMON_SETTINGS
 from app.setup.knob import describe_knobs
+from app.setup.set_value import value_at
 from app.setup.spec import Spec
 
 _VALUE_LENGTH = 120  # characters of a value that are shown
@@ -56,8 +57,8 @@ def describe_setup_changes(spec: Spec, preset: str) -> list[SettingChange]:
         {
             "path": path,
             "title": _title(path, titles),
-            "before": _in_words(path, _value_at(before, path)),
-            "after": _in_words(path, _value_at(after, path)),
+            "before": _in_words(path, value_at(before, path)),
+            "after": _in_words(path, value_at(after, path)),
         }
         for path in changed_paths(before, after)
     ]
@@ -69,12 +70,6 @@ def _by_name(spec: Spec) -> JsonObject:
     sources: JsonObject = {str(number): source.model_dump() for number, source in enumerate(spec.data)}
     rewards: JsonObject = {reward.label or reward.name: reward.model_dump() for reward in spec.rewards}
     return spec.to_dict() | {"data": sources, "rewards": rewards}
-
-
-def _value_at(fields: JsonValue, path: str) -> JsonValue:
-    for key in path.split("."):
-        fields = fields.get(key) if isinstance(fields, dict) else None
-    return fields
 
 
 def _setting_titles(method: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Changing one setting of a Spec, or of other plain data, by its path."""
+"""Reading and changing one setting of a Spec, or of other plain data, by its path."""
 
 from __future__ import annotations
 
@@ -36,6 +36,13 @@ def set_values(data: JsonObject, changes: Mapping[str, JsonValue]) -> JsonObject
     """`set_value` for several paths, one after the other."""
     for path, value in changes.items():
         data = set_value(data, path, value)
+    return data
+
+
+def value_at(data: JsonValue, path: str) -> JsonValue:
+    """The value at a path such as `a.b.c` through groups; None where there is none."""
+    for key in path.split("."):
+        data = data.get(key) if isinstance(data, dict) else None
     return data
 
 
