@@ -124,6 +124,14 @@ def test_new_tokens_learn_at_the_rate_of_embeddings(chat_source: str, tmp_path: 
 
 
 @pytest.mark.slow
+def test_a_rate_of_embeddings_beside_other_trained_layers_is_refused(chat_source: str, tmp_path: Path) -> None:
+    fields = {"adapter": {"kind": "lora", "unfreeze": ["layers.1.mlp"]}}
+    trainer = build_trainer(chat_source, tmp_path, fields, embedding_learning_rate=1e-5)
+    with pytest.raises(Problem, match="none of the trained layers is one"):
+        trainer.create_optimizer()
+
+
+@pytest.mark.slow
 def test_without_special_rates_the_groups_are_those_of_transformers(chat_source: str, tmp_path: Path) -> None:
     from transformers import Trainer
 

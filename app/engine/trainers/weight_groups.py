@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from app.core.problems import Problem
 from app.engine.trainers.mixin_bases import TrainerBase
 from app.engine.trainers.training_args import TrainingKnobs
 
@@ -47,7 +48,8 @@ def table_weights(model: PreTrainedModel) -> list[Parameter]:
 
 
 def learning_rates(model: PreTrainedModel, knobs: TrainingKnobs) -> dict[Tensor, float]:
-    """{trained weight: its learning rate}, for those whose rate is not the setting's.
+    """{trained weight: its learning rate}, for those whose rate is not the setting's. Raises Problem where embeddings are
+    given a rate and none is trained.
 
     With LoRA+ (Hayou et al. 2024, arXiv:2402.12354) the weights that PEFT's `create_loraplus_optimizer` takes for it: the
     B matrices, and vectors such as DoRA's magnitudes.
@@ -62,7 +64,13 @@ def learning_rates(model: PreTrainedModel, knobs: TrainingKnobs) -> dict[Tensor,
             if weight.requires_grad and ("lora_B" in name or weight.ndim == 1)
         }
     if knobs.embedding_learning_rate is not None:
-        rates |= dict.fromkeys(table_weights(model), knobs.embedding_learning_rate)
+        tables = table_weights(model)
+        if not tables:
+            raise Problem(
+                "Embeddings are given a learning rate of their own, and none of the trained layers is one.",
+                advice="Leave that rate empty, or add embed_tokens to the layers that are trained whole.",
+            )
+        rates |= dict.fromkeys(tables, knobs.embedding_learning_rate)
     return rates
 
 
