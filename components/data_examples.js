@@ -13,7 +13,7 @@ import { applyChanges, isSameJson } from './setup_paths.js';
 import { isSample } from './settings_form.js';
 import { createSourceList } from './source_list.js';
 import { sourceName } from './source_name.js';
-import { OWN_HOLDOUT_SHARE, suggestEpochs } from './training_length.js';
+import { OWN_HOLDOUT_SHARE } from './training_length.js';
 
 /** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
 /** @typedef {import('./types.d.ts').Setup} Setup */
@@ -98,7 +98,7 @@ export function createExamples(form) {
       if (taken === 0) setup.holdout = isSample(setup) ? { split: 'holdout' } : { share: OWN_HOLDOUT_SHARE };
     });
     await mapping.look(true, before);
-    return rows && taken === 0 ? raiseEpochs(rows) : '';
+    return rows && taken === 0 ? form.length.countExamples(name, rows) : '';
   }
 
   /** @param {number} target */
@@ -120,24 +120,6 @@ export function createExamples(form) {
     });
     mapping.look(true);
     select.focus();
-  }
-
-  /** A few examples are seen more often, so that there are enough steps to learn from. @param {number} rows */
-  function raiseEpochs(rows) {
-    const { method } = form;
-    const { knobs } = form.setup;
-    const valueOf = (/** @type {string} */ name) =>
-      /** @type {number | undefined} */ (knobs[name] ?? method.fields.find(field => field.name === name)?.default);
-    const epochs = valueOf('epochs');
-    if (method.rewarded || knobs.steps || !epochs) return '';
-    const suggestion = suggestEpochs(rows, Number(valueOf('batch_size')) * (valueOf('accumulation') ?? 1), epochs);
-    if (!suggestion) return '';
-    form.suggestedEpochs = { source: source().source, epochs: suggestion.epochs };
-    form.change(setup => {
-      setup.knobs.epochs = suggestion.epochs;
-    });
-    const count = `each is seen ${suggestion.epochs} times, in about ${suggestion.steps} steps`;
-    return ` That is little, so “Epochs” is now ${suggestion.epochs}: ${count}.`;
   }
 
   function refresh() {

@@ -38,8 +38,16 @@ const isString = value => typeof value === 'string';
 export function checkDraft(draft, catalog) {
   const isKnownPreset = catalog.presets.some(({ name }) => name === draft?.preset);
   if (draft?.v !== VERSION || !isKnownPreset || !isSetup(draft.setup, catalog) || !hasUploads(draft)) return null;
-  const { preset, setup, link, uploads, isMethodChosen } = draft;
-  return { preset, setup, link: Boolean(link), uploads, isMethodChosen: Boolean(isMethodChosen) };
+  const { preset, setup, link, uploads, exampleCount, isMethodChosen } = draft;
+  const isCount = isString(exampleCount?.source) && Number.isInteger(exampleCount?.rows);
+  return {
+    preset,
+    setup,
+    link: Boolean(link),
+    uploads,
+    exampleCount: isCount ? exampleCount : null,
+    isMethodChosen: Boolean(isMethodChosen),
+  };
 }
 
 /** @param {any} draft */

@@ -178,7 +178,8 @@ function listenToViews(form, { chooseRun, sendFile, search }, element) {
   // The setup of an earlier run.
   listen('fill', ({ preset, setup }) => {
     const text = `The setup of “${setup.title ?? 'that run'}” filled the form.`;
-    form.replaceState({ preset, setup, link: false, uploads: form.uploads, isMethodChosen: true }, text);
+    const { uploads, exampleCount } = form.state;
+    form.replaceState({ preset, setup, link: false, uploads, exampleCount, isMethodChosen: true }, text);
     form.sections.collapseUnchanged();
   });
   listen('preset', name => {
@@ -200,7 +201,7 @@ function listenToViews(form, { chooseRun, sendFile, search }, element) {
     form.change(setup => applyChanges(setup, changes));
     form.view.readExamples();
   });
-  listen('enough', () => form.setGoodEpochs());
+  listen('enough', () => form.length.setGoodEpochs());
   listen('mend', id => {
     search.clear(); // it may have hidden what is to be mended
     const place =
@@ -255,7 +256,8 @@ async function openSharedLink(form) {
   }
   const { preset, setup, changes } = reply.answer;
   const before = form.changeCount ? form.state : null;
-  form.replaceState({ preset, setup, link: true, uploads: form.uploads, isMethodChosen: true });
+  const { uploads, exampleCount } = form.state;
+  form.replaceState({ preset, setup, link: true, uploads, exampleCount, isMethodChosen: true });
   form.sections.collapseUnchanged();
   const { length } = changes;
   const differs = length ? `${length} setting${length > 1 ? 's differ' : ' differs'} from` : 'It is';

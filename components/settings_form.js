@@ -7,7 +7,8 @@ import { page } from './page_state.js';
 import { modelKind, modelName } from './model_values.js';
 import { describeInvalid, describeSettingValue } from './setting_values.js';
 import { getAtPath, isSameJson, setAtPath } from './setup_paths.js';
-import { countPasses, GOOD_STEPS, scaleEpochs } from './training_length.js';
+import { RunLength } from './run_length.js';
+import { countPasses } from './training_length.js';
 import { followChoices, hasPresetLength, presetFor, withOwnExamples } from './untouched_settings.js';
 
 /** @typedef {import('./types.d.ts').Catalog} Catalog */
@@ -30,12 +31,11 @@ export class SettingsForm {
   fit = null; // which methods the first source fits; null while unknown
   /** @type {import('./types.d.ts').PageEvents['planned'] | null} */
   planned = null; // the last plan, and the setup that it is of
-  /** @type {{source: string, epochs: number} | null} */
-  suggestedEpochs = null; // reckoned when the file came
   /** @type {Record<string, number>} */
   automatic = {}; // values that the method takes where none is set
   downloaded = new Set(); // models of the Hub that are on this machine
   sections = new FormSections();
+  length = new RunLength(this); // how long it trains, by the number of a person's examples
   /** @type {FormView} */
   view = /** @type {any} */ (null); // set before anything is drawn
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -57,7 +57,8 @@ export class SettingsForm {
 
   /** The preset's setup, with which the form is compared: without what it sets for another model or other examples. */
   get base() {
-    return presetFor(this.findPreset(this.state.preset), this.setup);
+    const base = presetFor(this.findPreset(this.state.preset), this.setup);
+    return base.method === this.setup.method ? { ...base, knobs: this.length.untouchedKnobs(this.setup) } : base;
   }
 
   /** The preset that the form starts from; none where it came by a link. */
@@ -89,7 +90,14 @@ export class SettingsForm {
   /** @param {string} preset @returns {FormState} */
   freshState(preset) {
     const setup = structuredClone(this.findPreset(preset).setup);
-    return { preset, setup, link: false, uploads: [], isMethodChosen: preset !== this.catalog.first };
+    return {
+      preset,
+      setup,
+      link: false,
+      uploads: [],
+      exampleCount: null,
+      isMethodChosen: preset !== this.catalog.first,
+    };
   }
 
   /** Settings that differ from the preset. */
@@ -101,11 +109,17 @@ export class SettingsForm {
 
   /** @param {(setup: Setup) => void} edit changes a copy in place */
   change(edit) {
+    this.state = { ...this.state, setup: this.changed(edit) };
+    this.publish();
+  }
+
+  /** The setup after a change: what nobody changed follows it. @param {(setup: Setup) => void} edit */
+  changed(edit) {
     const setup = structuredClone(this.setup);
     edit(setup);
     followChoices(this.findPreset(this.state.preset), this.setup, setup);
-    this.state = { ...this.state, setup };
-    this.publish();
+    this.length.follow(this.setup, setup);
+    return setup;
   }
 
   /** @param {{source: string, name: string}} upload */
@@ -130,8 +144,7 @@ export class SettingsForm {
   setMethod(method, text = '', edit = () => {}, undoState = this.state) {
     const setup = structuredClone(this.setup);
     edit(setup);
-    const base = presetFor(this.findPreset(this.state.preset), setup);
-    const knobs = method === base.method ? base.knobs : {};
+    const knobs = structuredClone(this.length.untouchedKnobs({ ...setup, method }));
     const isMethodChosen = text ? this.state.isMethodChosen : true;
     this.state = { ...this.state, setup: { ...setup, method, knobs }, isMethodChosen };
     this.view.drawMethod();
@@ -143,7 +156,10 @@ export class SettingsForm {
   /** Fills the form with a preset. @param {string} name */
   start(name) {
     const { title, ...preset } = this.findPreset(name);
-    const state = { ...this.freshState(name), setup: withOwnExamples(preset, this.setup), uploads: this.uploads };
+    const { uploads, exampleCount } = this.state;
+    const setup = withOwnExamples(preset, this.setup);
+    setup.knobs = this.length.suggestInto(setup, setup.knobs);
+    const state = { ...this.freshState(name), setup, uploads, exampleCount };
     this.replaceState(state, `“${title}” filled the form.`);
     this.sections.collapseUnchanged('presets');
     const radio = this.element.querySelector(`.sheet [name=preset][value="${CSS.escape(name)}"]`);
@@ -184,7 +200,7 @@ export class SettingsForm {
       presetText: () => describeSettingValue(declaration, valueIn(this.#baseFor(path))),
       safe: () => this.#safeRange(path, declaration),
       usual: () => this.automatic[declaration.name],
-      note: () => this.#unusedNote(path),
+      note: () => this.length.note(path),
     };
   }
 
@@ -192,50 +208,17 @@ export class SettingsForm {
   /** @param {string} path */
   #baseFor(path) {
     const isOtherMethod = path.startsWith('knobs.') && this.setup.method !== this.base.method;
-    return isOtherMethod ? { knobs: {} } : this.base;
+    return isOtherMethod ? { knobs: this.length.untouchedKnobs(this.setup) } : this.base;
   }
 
   /** @param {string} path @param {SettingDeclaration} declaration @returns {[number, number] | null} */
   #safeRange(path, { safe, name }) {
-    if (safe) return path === 'knobs.epochs' ? this.#safeEpochs(safe) : safe;
+    if (safe) return path === 'knobs.epochs' ? this.length.safeEpochs(safe) : safe;
     const automatic = this.automatic[name];
     if (!automatic) return null;
     // A preset was tried with its own value: it does not warn of itself.
     const own = Number(getAtPath(this.#baseFor(path), path) ?? automatic);
     return [Math.min(automatic / 10, own), Math.max(automatic * 5, own)];
-  }
-
-  // A few examples are seen more often: so many epochs are safe as make enough steps.
-  /** @param {[number, number]} safe @returns {[number, number]} */
-  #safeEpochs([low, high]) {
-    const { planned, setup } = this;
-    const isPlanned = planned && isSameJson(planned.setup.data, setup.data) && planned.setup.method === setup.method;
-    const suggested = this.suggestedEpochs?.source === setup.data[0].source ? this.suggestedEpochs.epochs : 0;
-    return [low, Math.max(high, isPlanned ? this.#epochsFor(GOOD_STEPS) : suggested)];
-  }
-
-  /** @param {number} steps */
-  #epochsFor(steps) {
-    if (!this.planned) return 1;
-    const { setup, plan } = this.planned;
-    const epochs = Number(
-      setup.knobs.epochs ?? this.method.fields.find(field => field.name === 'epochs')?.default ?? 1,
-    );
-    return scaleEpochs(epochs, plan.steps, steps);
-  }
-
-  /** @param {string} path @returns {[string, string] | null} */
-  #unusedNote(path) {
-    const { steps } = this.setup.knobs;
-    return path === 'knobs.epochs' && steps ? ['info', `Not used: “Steps” says ${steps}.`] : null;
-  }
-
-  /** So many epochs that there are enough steps. */
-  setGoodEpochs() {
-    if (!this.planned) return;
-    this.change(setup => {
-      setup.knobs.epochs = this.#epochsFor(GOOD_STEPS);
-    });
   }
 
   // -- who hears of it ------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import { describeLesson, describeRewards } from '../../components/searchable_sec
 import { describeMatches, describeSettings, matchesSetting } from '../../components/setting_search.js';
 import * as values from '../../components/setting_values.js';
 import * as paths from '../../components/setup_paths.js';
-import { countPasses, scaleEpochs, suggestEpochs } from '../../components/training_length.js';
+import { countPasses } from '../../components/training_length.js';
 
 const methods = {
   sft: { family: 'imitate', order: 1, layouts: ['pair'], fields: [{ name: 'epochs' }] },
@@ -133,16 +133,6 @@ test('missing and null are the same, and a key is left out of a copy', () => {
   const roles = { a: 'user', b: 'assistant' };
   assert.deepEqual(paths.withoutKey(roles, 'a'), { b: 'assistant' });
   assert.deepEqual(Object.keys(roles), ['a', 'b']);
-});
-
-test('epochs are raised until there are about 120 steps', () => {
-  assert.equal(scaleEpochs(3, 30, 120), 12);
-  assert.equal(scaleEpochs(1, 0, 120), 120);
-  assert.equal(scaleEpochs(1000, 1, 120), 1000);
-  // 100 rows, 90 of them learned, 8 a step: 12 steps an epoch, of which 10 epochs make 120.
-  assert.deepEqual(suggestEpochs(100, 8, 1), { epochs: 10, steps: 120 });
-  assert.equal(suggestEpochs(100, 8, 5), null);
-  assert.deepEqual(suggestEpochs(1, 8, 1), { epochs: 100, steps: 100 });
 });
 
 test('a draft of this version is taken up', () => {
