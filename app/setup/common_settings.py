@@ -38,7 +38,7 @@ COMMON_SETTINGS: list[dict[str, Any]] = [
             "lora": "An adapter: quick, small, keeps what the model knew.",
             "dora": "An adapter that also learns how strong each direction is: a little better, slower.",
             "rslora": "An adapter whose strength stays even at a high rank.",
-            "ia3": "One factor for each number a layer gives (IA³): hardly any weights, no rank or strength. Needs about ten times the learning rate.",
+            "ia3": "One factor for each number a layer gives (IA³): hardly any weights, no rank or strength. Learns at ten times the rate.",
             "loha": "The product of two adapters (LoHa): holds more at the same rank, with twice the weights and far more memory while it learns.",
             "lokr": "A small pattern repeated over the layer (LoKr): a tenth of the weights, far more memory while it learns.",
             "none": "No adapter: all weights are trained. Slow, and needs several times the memory.",
