@@ -411,6 +411,7 @@ def test_a_killed_extension_is_resumed_to_its_new_end(tmp_path: Path) -> None:
     assert [extension["steps"] for extension in run.facts["extensions"]] == [20, 22]
 
 
+@pytest.mark.full  # CI extends a run in this file, and in the browser
 @pytest.mark.slow
 def test_the_command_line_extends_a_finished_run_only(runs: dict[str, Run], tmp_path: Path) -> None:
     run = train(short_spec(tmp_path, 3))

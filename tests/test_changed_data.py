@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -14,15 +15,29 @@ from app.planning import launcher
 from app.runs import events
 from app.runs.events import NoteEvent, of_type
 from app.runs.store import Run
-from tests.support import build_spec, conversation_rows, run_command_line, train, wait_until, write_rows
+from tests.support import build_spec, conversation_rows, run_command_line, train, use_home, wait_until, write_rows
 
 STEPS = {"steps": 4, "batch_size": 2, "saves": 2, "eval_answers": 0, "evaluations": 0}
 
 
+@pytest.fixture(scope="module")
+def earlier_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Trained once. Do not change it or its examples: `trained_run` is a copy."""
+    folder = tmp_path_factory.mktemp("earlier")
+    source = write_rows(folder / "mine.jsonl", conversation_rows(12))
+    with use_home(folder / "home"):
+        return train(build_spec("sft", source, STEPS))
+
+
 @pytest.fixture
-def trained_run(tmp_path: Path) -> Run:
-    source = write_rows(tmp_path / "mine.jsonl", conversation_rows(12))
-    return train(build_spec("sft", source, STEPS))
+def trained_run(earlier_run: Run, home: Path, tmp_path: Path) -> Run:
+    """The run in the home of this test, which read its examples in the folder of this test."""
+    examples = earlier_run.path.parents[2] / "mine.jsonl"
+    shutil.copy2(examples, tmp_path)
+    run = Run(Path(shutil.copytree(earlier_run.path, home / "runs" / earlier_run.id)))
+    for path in run.path.rglob("*.json"):
+        path.write_text(path.read_text().replace(str(examples), str(tmp_path / "mine.jsonl")))
+    return run
 
 
 def change_rows(path: Path) -> None:

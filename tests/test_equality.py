@@ -26,7 +26,6 @@ from tests.support import (
 
 
 @pytest.mark.slow
-@pytest.mark.first_cases(2)
 @pytest.mark.parametrize("case", [case for case in equality.CASES if case not in equality.BENCH_ONLY_CASES])
 def test_previewed_batches_equal_the_batches_the_loss_receives(case: str, tmp_path: Path) -> None:
     spec = equality.spec_for(case, tmp_path)

@@ -239,6 +239,7 @@ SHORT_SETTINGS = [
 ]
 
 
+@pytest.mark.full  # the bench chains runs whole pipelines
 @pytest.mark.slow
 def test_a_pipeline_resumes_after_its_runner_is_killed_and_compares_all_stages() -> None:
     short_pipeline = pipeline_commands.with_changed_settings(pipeline.load_pipeline("polite_pairs"), SHORT_SETTINGS)

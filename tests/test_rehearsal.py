@@ -154,6 +154,7 @@ def test_the_longest_rows_come_first() -> None:
     assert longest_first(rows) == [1, 2, 0]
 
 
+@pytest.mark.full  # three processes; CI rehearses in the browser tests
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # three processes, each importing all libraries
 def test_a_real_rehearsal_within_little_memory_finds_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:

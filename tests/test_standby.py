@@ -224,6 +224,7 @@ def has_loaded_psutil(pid: int) -> bool:
     return "_psutil" in Path(f"/proc/{pid}/maps").read_text()
 
 
+@pytest.mark.full  # the bench faults kills engines at any moment
 @pytest.mark.parametrize("delay", [0.0, 0.01, 0.04], ids=str)
 def test_a_standby_engine_killed_while_it_is_claimed_loses_no_run(delay: float, spec: Spec) -> None:
     pid = start_standby_engine()
@@ -249,6 +250,7 @@ def test_a_standby_engine_that_hangs_is_not_used(spec: Spec) -> None:
     assert {event.attempt for event in events.read_events(run.events)} == {1}
 
 
+@pytest.mark.full  # four engines; the fingerprint has a test of its own
 def test_a_standby_engine_of_another_environment_is_not_used(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     pid = start_standby_engine()
     with monkeypatch.context() as environment:

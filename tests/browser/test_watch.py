@@ -102,6 +102,7 @@ def wait_for_curves(page: Page, run: Run) -> None:
     wait_until(lambda: show_all_charts(page).evaluate(DRAWN_CURVES) == expected, 30)
 
 
+@pytest.mark.full  # CI stops and resumes in test_first_evening.py, and reloads below
 def test_two_tabs_show_the_same_curve_after_a_reload_a_stop_and_a_resume(
     page: Page, tab: BrowserTab, site: Site
 ) -> None:
