@@ -96,6 +96,7 @@ def _demo() -> None:
                 "seconds": 50.0,
                 "evaluation_seconds": 4.0,
                 "seconds_why": "",
+                "seconds_range": None,
             }
         )
     )

@@ -69,6 +69,23 @@ export function formatEstimate(seconds) {
   return `about ${(seconds / 3600).toFixed(1)} hours`;
 }
 
+const TIME_UNITS = /** @type {[string, number][]} */ ([
+  ['h', 3600],
+  ['min', 60],
+  ['s', 1],
+]);
+
+/** 3 to 8 min, 40 s to 2 min, 1.5 to 4 h: roughly, as a range of estimates is. @param {number} low @param {number} high */
+export function formatTimeRange(low, high) {
+  const [from, to] = [low, high].map(seconds => {
+    const [unit, size] = TIME_UNITS.find(([, unitSize]) => seconds >= 1.5 * unitSize) ?? ['s', 1];
+    const count = Math.max(1, seconds / size);
+    return { count: unit === 'h' && count < 10 ? Math.round(2 * count) / 2 : Number(count.toPrecision(2)), unit };
+  });
+  if (from.unit === to.unit && Math.round(from.count) === Math.round(to.count)) return `about ${to.count} ${to.unit}`;
+  return `${from.count}${from.unit === to.unit ? '' : ` ${from.unit}`} to ${to.count} ${to.unit}`;
+}
+
 const NAMES_LISTED = 12;
 
 /** a, b and c; of more than twelve the rest is counted. @param {string[]} names */

@@ -1,11 +1,12 @@
 // What a model card says in words.
 
-import { formatBytes, formatInteger } from './format.js';
+import { formatBytes, formatInteger, formatTimeRange } from './format.js';
 import { describeFit } from './plan_text.js';
 
 /** @typedef {import('./types.d.ts').ModelCard} ModelCard */
 /** @typedef {import('./types.d.ts').ChosenModel} ChosenModel */
 
+const LONG = 7200; // seconds: nobody waits that long for a first attempt
 const COMPLETE_NAME = /^\w[\w.-]{0,95}\/\w[\w.-]{0,95}$/;
 const FOLDER = /^(~|\.{0,2}\/)/;
 
@@ -25,11 +26,15 @@ export function describeSize({ parameters, weight_bytes: bytes, downloaded }) {
 }
 
 /**
- * Whether the setup fits with this model, and whether a processor is too slow for it.
+ * Whether the setup fits with this model, and how long it takes; without a plan, whether a processor is too slow for it.
  * @param {ModelCard} card
  */
-export function describeCardFit({ memory, slow }) {
+export function describeCardFit({ memory, slow, duration }) {
   const { status, text } = describeFit(memory);
+  if (duration) {
+    const time = `${formatTimeRange(duration.low, duration.high)} here`;
+    return { status: status || (duration.low > LONG ? 'careful' : ''), text: `${text}; ${time}.` };
+  }
   if (status || !slow) return { status, text: `${text}.` };
   return { status: 'careful', text: `${text}, and takes hours on a processor.` };
 }

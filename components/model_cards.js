@@ -3,7 +3,7 @@
 import { create, setText, showNote } from './dom.js';
 import { describeAccess, describeCardFit, describeSize, isCompleteName } from './model_card_text.js';
 import { createModelDetail } from './model_detail.js';
-import { isPracticeForOwnExamples, modelKind } from './model_values.js';
+import { isPracticeForOwnExamples, modelKind, replaceModel } from './model_values.js';
 import { listen } from './page_events.js';
 import { problemText } from './server_reply.js';
 import { isSameJson } from './setup_paths.js';
@@ -15,6 +15,12 @@ import { isSameJson } from './setup_paths.js';
 
 const PAUSE = 400; // milliseconds without a change before the server is asked
 const OFFERED = 3; // instead of the practice model
+
+/** What a plan has counted, for other models too: see PlannedRows in app/planning/model_cards.py. @param {import('./types.d.ts').Plan} plan */
+function plannedRows({ rows, held_out, tokens, lengths }) {
+  if (!rows || !lengths?.longest) return null;
+  return { longest: lengths.longest, rows, row_tokens: (tokens?.all ?? lengths.longest * rows) / rows, held_out };
+}
 
 /** @param {SettingsForm} form @param {(id: string) => void} setModel */
 export function createModelCards(form, setModel) {
@@ -53,12 +59,22 @@ export function createModelCards(form, setModel) {
   const request = () => {
     const { planned, setup } = form;
     const isPlanned = planned && isSameJson(planned.setup.data, setup.data) && planned.setup.method === setup.method;
-    return { setup, longest: (isPlanned && planned.plan.lengths?.longest) || null };
+    return { setup, planned: isPlanned ? plannedRows(planned.plan) : null };
+  };
+  // Where a practice model is chosen, the cards say how another one would be trained.
+  const suggestionRequest = () => {
+    const isPractice = modelKind(form.catalog, form.setup.model) === 'practice';
+    const setup = isPractice
+      ? form.changed(changed => {
+          changed.model = replaceModel(changed.model, 'another/model');
+        })
+      : form.setup;
+    return { ...request(), setup };
   };
 
   /** What the suggestions depend on: of the model only its options. */
   function suggestionKey() {
-    const { setup, longest } = request();
+    const { setup, planned } = suggestionRequest();
     const { quantization, new_tokens: newTokens } = setup.model;
     return JSON.stringify([
       setup.method,
@@ -68,7 +84,7 @@ export function createModelCards(form, setModel) {
       setup.rewards,
       quantization,
       newTokens,
-      longest,
+      planned,
     ]);
   }
   const descriptionKey = () => JSON.stringify([form.setup.model, suggestionKey()]);
@@ -76,7 +92,7 @@ export function createModelCards(form, setModel) {
   async function suggest() {
     const key = (suggestedKey = suggestionKey());
     if (!suggestions.length) showNote(note, '', 'Looking at this machine …');
-    const reply = await form.server.suggest_models(request());
+    const reply = await form.server.suggest_models(suggestionRequest());
     if (key !== suggestedKey) return;
     if (reply?.answer) suggestions = reply.answer.cards;
     showNote(note, reply?.answer ? '' : 'careful', reply?.answer ? '' : problemText(reply));

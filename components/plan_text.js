@@ -1,6 +1,6 @@
 // What a plan says in words.
 
-import { formatBytes, formatCount, formatEstimate, formatExact } from './format.js';
+import { formatBytes, formatCount, formatEstimate, formatExact, formatTimeRange } from './format.js';
 
 /** @typedef {import('./types.d.ts').Plan} Plan */
 /** @typedef {{text: string, note: string}} Line */
@@ -19,7 +19,7 @@ export function describePlan(plan, message) {
   const { setup, way, noun, isPresetLength } = message;
   const rows = plan.rows === null ? 'Read while training' : countRounded(plan.rows, noun);
   const steps = plan.steps ? countRounded(plan.steps, 'step') : 'Until it is stopped';
-  const time = plan.seconds ? formatEstimate(plan.seconds) : 'Not known yet';
+  const time = describeTime(plan);
   const hasFewSteps = !isPresetLength && hasTooFewSteps(plan, setup, way);
   const batch = plan.effective_batch ? `${formatNumber(plan.effective_batch)} at a time (effective batch)` : '';
   return {
@@ -29,9 +29,9 @@ export function describePlan(plan, message) {
       Examples: { text: rows, note: describeHeldOut(plan, setup) },
       Learned: describeLearned(plan, way),
       Steps: { text: steps, note: hasFewSteps ? 'So few seldom teach anything new.' : batch },
-      Time: { text: time, note: plan.seconds ? 'on this machine' : (plan.seconds_why ?? '') },
+      Time: { text: time || 'Not known yet', note: describeOrigin(plan) },
     },
-    brief: [rows, steps, plan.seconds ? time : ''].filter(Boolean).join(' · '),
+    brief: [rows, steps, time].filter(Boolean).join(' · '),
     hasFewSteps,
   };
 }
@@ -42,15 +42,31 @@ export function describePlan(plan, message) {
  * @param {Pick<import('./types.d.ts').SetupMessage, 'noun' | 'model' | 'passes' | 'way'>} message
  */
 export function tellStory(plan, { noun, model, passes, way }) {
-  const { rows, held_out: heldOut, steps, seconds } = plan;
+  const { rows, held_out: heldOut, steps } = plan;
   const examples = rows === null ? `${noun}s that are read on the way` : countRounded(rows, noun);
   const length = passes ? `${formatExact(passes)} pass${passes === 1 ? '' : 'es'}` : countRounded(steps, 'step');
   const work = way === 'asked' ? 'of trying' : 'over';
-  const time = seconds ? `, ${formatEstimate(seconds)} here` : '';
+  const time = describeTime(plan);
   const aside = heldOut
     ? `${formatNumber(heldOut)} ${heldOut === 1 ? 'is' : 'are'} kept aside to see whether it learned.`
     : 'None is kept aside, so nothing tells learning from remembering.';
-  return [`${length} ${work} ${examples} with ${model}${time}.`, aside, ...describeSlowest(plan, passes)];
+  return [
+    `${length} ${work} ${examples} with ${model}${time && `, ${time} here`}.`,
+    aside,
+    ...describeSlowest(plan, passes),
+  ];
+}
+
+/** How long it takes: measured, else reckoned; empty where only the run will tell. @param {Plan} plan */
+function describeTime({ seconds, seconds_range: range }) {
+  if (seconds) return formatEstimate(seconds);
+  return range ? formatTimeRange(range.low, range.high) : '';
+}
+
+/** Where the time comes from, or why there is none. @param {Plan} plan */
+function describeOrigin({ seconds, seconds_range: range, seconds_why: why }) {
+  if (seconds) return 'on this machine';
+  return range ? 'Reckoned from the sizes. A rehearsal measures it.' : (why ?? '');
 }
 
 const FITS = { yes: 'It fits', tight: 'It may just fit', no: 'It does not fit' };

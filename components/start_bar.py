@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.core.dates import format_duration
+from app.core.dates import format_duration, format_duration_range
 from components.theme import escape, html_block, launch_demo
 
 if TYPE_CHECKING:
@@ -21,10 +21,16 @@ _STOP_HINT = "You can stop at any moment and keep what was learned."
 def render_start_summary(plan: RunEstimate) -> str:
     """HTML of the steps and expected duration in the worker's plan."""
     steps_text = f"{plan['steps']:,} step{'' if plan['steps'] == 1 else 's'} here"
-    seconds = plan.get("seconds")
-    duration_text = f", about {format_duration(seconds)}" if seconds else ""
-    unknown_duration_text = f" {plan['seconds_why']}" if not seconds and plan.get("seconds_why") else ""
-    return f'<p class="promise"><strong>{steps_text}{duration_text}.</strong><span>{_STOP_HINT}{escape(unknown_duration_text)}</span></p>'
+    seconds, between = plan.get("seconds"), plan.get("seconds_range")
+    if seconds:
+        duration_text, reason = f", about {format_duration(seconds)}", ""
+    elif between:
+        duration_text, reason = f", {format_duration_range(**between)}", " The time is reckoned from the sizes."
+    else:
+        duration_text, reason = "", f" {plan['seconds_why']}" if plan.get("seconds_why") else ""
+    return (
+        f'<p class="promise"><strong>{steps_text}{duration_text}.</strong><span>{_STOP_HINT}{escape(reason)}</span></p>'
+    )
 
 
 def _demo() -> None:
@@ -33,6 +39,7 @@ def _demo() -> None:
         "seconds": 50.0,
         "evaluation_seconds": 4.0,
         "seconds_why": "",
+        "seconds_range": None,
         "rows": 413,
         "held_out": 20,
         "tokens": None,
@@ -46,6 +53,8 @@ def _demo() -> None:
     }
     html_block(render_start_summary(estimate))
     estimate |= {"steps": 1, "seconds": None, "seconds_why": "No run has shown yet how quick this machine is."}
+    html_block(render_start_summary(estimate))
+    estimate |= {"seconds_range": {"low": 200.0, "high": 560.0}}
     html_block(render_start_summary(estimate))
 
 

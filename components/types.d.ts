@@ -65,6 +65,7 @@ export interface FormState {
   setup: Setup;
   link: boolean; // it came by a shared link
   uploads: { source: string; name: string }[];
+  exampleCount: { source: string; rows: number } | null; // of the first source, where a person brought it
   isMethodChosen: boolean; // by a person, so that a new file leaves it as it is
 }
 
@@ -223,6 +224,13 @@ export interface Plan {
   memory?: MemoryEstimate | null; // null where the model does not say how large it is
   memory_changes?: MemoryChange[]; // empty where it fits
   seconds_why?: string;
+  seconds_range?: TimeRange | null; // reckoned, where no step can be tried
+}
+
+// Seconds, see app/planning/duration.py.
+export interface TimeRange {
+  low: number;
+  high: number;
 }
 
 // See app/planning/memory/estimate.py.
@@ -258,6 +266,7 @@ export interface ModelCard {
   gated: boolean | null;
   unconfirmed: string[];
   memory: CardMemory;
+  duration: TimeRange | null; // null where nothing is planned, or where only the run will tell
   slow: boolean;
   downloaded: boolean;
 }

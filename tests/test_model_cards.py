@@ -15,7 +15,7 @@ from app.core.problems import Problem
 from app.hub import download_job, model_choice, model_downloads
 from app.planning import model_cards, preflight, presets
 from app.planning.memory.device_memory import DeviceMemory
-from app.planning.model_cards import ModelCard, suggest_models
+from app.planning.model_cards import ModelCard, PlannedRows, suggest_models
 from app.planning.resolve import resolve
 from app.server.views import model_choice as server_functions
 from app.setup.cached_models import cached_copy, known_facts
@@ -115,12 +115,40 @@ def test_the_memory_of_a_card_follows_method_adapter_and_length() -> None:
     entries = [entry for entry in load_catalogue().entries if entry.name == "Qwen/Qwen3-4B"]
 
     def high(spec: Spec, longest: int | None = None) -> int:
-        (shown,) = suggest_models(spec, card(80), longest, entries=entries)
+        planned: PlannedRows | None = None
+        if longest is not None:
+            planned = {"longest": longest, "rows": 100, "row_tokens": longest / 2, "held_out": 10}
+        (shown,) = suggest_models(spec, card(80), planned, entries=entries)
         return shown["memory"]["high"]
 
     assert high(spec_of(), 64) < high(spec_of(), 1024) == high(spec_of())
     assert high(spec_of()) < high(spec_of(adapter={"kind": "none"}))
     assert high(spec_of("a/b", model={"id": "a/b", "quantization": "nf4"}), 64) < high(spec_of(), 64)
+
+
+def test_a_card_says_how_long_the_planned_rows_take() -> None:
+    entries = [entry for entry in load_catalogue().entries if entry.name == "Qwen/Qwen3-4B"]
+    device = DeviceMemory("cuda", 80 * GB, 79 * GB, "NVIDIA A100-SXM4-80GB")
+    planned: PlannedRows = {"longest": 300, "rows": 900, "row_tokens": 150, "held_out": 100}
+
+    def high(**knobs: Any) -> float:
+        (shown,) = suggest_models(spec_of(knobs=knobs), device, planned, entries=entries)
+        assert shown["duration"] is not None
+        return shown["duration"]["high"]
+
+    assert high(epochs=1) < high(epochs=4) == high(steps=4 * 113)
+    (unplanned,) = suggest_models(spec_of(), device, entries=entries)
+    assert unplanned["duration"] is None
+
+
+def test_what_the_page_says_of_its_plan_is_not_trusted() -> None:
+    setup = spec_of("Qwen/Qwen3-0.6B").to_dict()
+    counted: list[dict[str, Any]] = [{"longest": 300, "rows": 90, "row_tokens": 150.5, "held_out": 10}]
+    wrong: list[Any] = [None, {}, {"longest": "9"}, counted[0] | {"rows": -1}, counted[0] | {"rows": 1e300}]
+    for planned in counted + wrong:
+        suggested = server_functions.suggest_models({"setup": setup, "planned": planned})
+        durations = {suggestion["duration"] is None for suggestion in suggested["cards"]}
+        assert durations == {planned not in counted}
 
 
 # -- what is said of a chosen one -----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from app.hub import model_downloads
 from app.hub.connection import hub_endpoint
 from app.hub.model_facts import read_model_facts
 from app.planning.memory.device_memory import DeviceMemory
-from app.planning.model_cards import ModelCard, make_card
+from app.planning.model_cards import ModelCard, PlannedRows, make_card
 from app.planning.model_preflight import check_model, require_trainable
 from app.setup import models
 from app.setup.cached_models import cached_copy, known_facts
@@ -60,10 +60,12 @@ class ModelDescription(TypedDict):
     download: DownloadNeeds | None
 
 
-def describe_model(spec: Spec, token: str | None, device: DeviceMemory, longest: int | None = None) -> ModelDescription:
+def describe_model(
+    spec: Spec, token: str | None, device: DeviceMemory, planned: PlannedRows | None = None
+) -> ModelDescription:
     """What there is to say of the model of a resolved Spec; nothing of it is downloaded.
 
-    longest: tokens of the longest row, if known. Raises Problem where the Hub does not answer and nothing is known here.
+    planned: None where nothing is counted yet. Raises Problem where the Hub does not answer and nothing is known here.
     """
     name, revision = spec.model.id, spec.model.revision
     refusal, note = None, ""
@@ -82,7 +84,7 @@ def describe_model(spec: Spec, token: str | None, device: DeviceMemory, longest:
     is_missing = refusal is not None and refusal["reason"] == "model_not_found"
     can_download = facts is not None and is_on_hub and not refusal and not note
     return {
-        "card": make_card(facts, spec, device, longest) if facts else None,
+        "card": make_card(facts, spec, device, planned) if facts else None,
         "findings": check_model(facts, spec, device.kind) if facts and not refusal else [],
         "refusal": refusal,
         "suggestions": _closest_models(name) if is_missing else [],

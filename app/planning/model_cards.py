@@ -11,8 +11,10 @@ from app.core.problems import Problem
 from app.data import rows
 from app.data.reading import files
 from app.engine.contracts import load_method
+from app.planning.duration import DurationRange, count_tokens, estimate_duration
 from app.planning.memory.device_memory import DeviceMemory, read_device_memory
 from app.planning.memory.estimate import estimate_memory
+from app.planning.memory.workload import Workload
 from app.planning.model_preflight import check_model
 from app.planning.resolve import models_in_settings
 from app.setup.cached_models import cached_copy
@@ -41,10 +43,20 @@ class CardMemory(TypedDict):
     fits: Literal["yes", "tight", "no"]
 
 
+class PlannedRows(TypedDict):
+    """What a plan has counted of the examples, for another model too. longest: tokens of the longest row. rows: that are
+    learned in an epoch. row_tokens: of an average row. held_out: rows that are only read."""
+
+    longest: int
+    rows: int
+    row_tokens: float
+    held_out: int
+
+
 class ModelCard(TypedDict):
     """A model for the page. good_for: empty where the catalogue does not know it. gated, licence: None where they are not
     known. unconfirmed: fields that only one source says. downloaded: all of its weights are on this machine. slow: it fits, and
-    takes hours on this processor."""
+    takes hours on this processor. duration: None where nothing is planned yet, and where only the run itself will tell."""
 
     id: str
     title: str
@@ -56,6 +68,7 @@ class ModelCard(TypedDict):
     vision: bool
     unconfirmed: list[str]
     memory: CardMemory
+    duration: DurationRange | None
     slow: bool
     downloaded: bool
 
@@ -70,7 +83,7 @@ def read_local_device() -> DeviceMemory:
 def suggest_models(
     spec: Spec,
     device: DeviceMemory,
-    longest: int | None = None,
+    planned: PlannedRows | None = None,
     count: int = 8,
     entries: Iterable[CatalogueEntry] | None = None,
 ) -> list[ModelCard]:
@@ -83,12 +96,12 @@ def suggest_models(
     without terms to accept, then the larger. All others are sorted from small to large: the nearest to fitting, or the
     quickest. At most two are of one family.
 
-    longest: tokens of the longest row, if known.
+    planned: None where nothing is counted yet.
     """
     candidates = load_catalogue().entries if entries is None else entries
     wants_pictures = has_pictures(spec)
     suitable = [
-        (entry, make_card(facts, spec, device, longest))
+        (entry, make_card(facts, spec, device, planned))
         for entry in candidates
         if entry.vision == wants_pictures
         and (facts := facts_of_entry(entry))
@@ -118,12 +131,13 @@ def _limit_families(ranked: list[tuple[CatalogueEntry, ModelCard]], count: int) 
     return cards[:count]
 
 
-def make_card(facts: ModelFacts, spec: Spec, device: DeviceMemory, longest: int | None = None) -> ModelCard:
-    """The card of a model in the setup of a resolved Spec. longest: tokens of the longest row, if known."""
+def make_card(facts: ModelFacts, spec: Spec, device: DeviceMemory, planned: PlannedRows | None = None) -> ModelCard:
+    """The card of a model in the setup of a resolved Spec. planned: None where nothing is counted yet."""
     entry = load_catalogue().find(facts.name)
-    tokens = longest or _USUAL_ROW_TOKENS
+    tokens = planned["longest"] if planned else _USUAL_ROW_TOKENS
     lengths = RowLengths(text=tokens, learned=tokens, prompt=min(tokens, _MAX_PROMPT_TOKENS))
-    estimate = estimate_memory(spec, facts.shape, lengths, device, _local_shapes(spec))
+    workload = Workload(spec, facts.shape, lengths, device, _local_shapes(spec))
+    estimate = estimate_memory(spec, facts.shape, lengths, device, workload.other_shapes)
     return {
         "id": facts.name,
         "title": entry.title if entry else facts.name.rstrip("/").rpartition("/")[2],
@@ -140,9 +154,16 @@ def make_card(facts: ModelFacts, spec: Spec, device: DeviceMemory, longest: int 
             "free_bytes": estimate["free_bytes"],
             "fits": estimate["fits"],
         },
+        "duration": _estimate_duration(workload, planned) if planned else None,
         "slow": device.kind == "cpu" and facts.shape.active_parameters > _MAX_PROCESSOR_PARAMETERS,
         "downloaded": facts.origin == "folder" or cached_copy(facts.name) is not None,
     }
+
+
+def _estimate_duration(workload: Workload, planned: PlannedRows) -> DurationRange | None:
+    knobs = workload.knobs
+    steps = knobs.steps or math.ceil(planned["rows"] / (knobs.batch_size * knobs.accumulation)) * knobs.epochs
+    return estimate_duration(workload, count_tokens(workload, planned["row_tokens"], planned["held_out"], steps))
 
 
 def _local_shapes(spec: Spec) -> dict[str, ModelShape]:

@@ -27,6 +27,15 @@ test('a metric has three significant digits, and an exponent where it is tiny', 
   assert.equal(format.formatMetric(0.0000123), '1.23e-5');
 });
 
+test('a range of times is rounded, in the units that suit it', () => {
+  assert.equal(format.formatTimeRange(0.2, 20), '1 to 20 s');
+  assert.equal(format.formatTimeRange(40, 130), '40 s to 2.2 min');
+  assert.equal(format.formatTimeRange(181, 494), '3 to 8.2 min');
+  assert.equal(format.formatTimeRange(600, 620), 'about 10 min');
+  assert.equal(format.formatTimeRange(1800, 9000), '30 min to 2.5 h');
+  assert.equal(format.formatTimeRange(9000, 200000), '2.5 to 56 h');
+});
+
 test('sizes are rounded up to a kilobyte, then to a tenth', () => {
   assert.equal(format.formatBytes(0), '0 kB');
   assert.equal(format.formatBytes(1), '1 kB');

@@ -20,6 +20,7 @@ const card = {
   id: 'Qwen/Qwen3-0.6B',
   title: 'Qwen3 0.6B',
   good_for: 'Trains in minutes.',
+  duration: null,
   parameters: 596_049_920,
   weight_bytes: 1.2e9,
   licence: 'apache-2.0',
@@ -39,6 +40,9 @@ test('a card says size, memory and licence, and what is not known', () => {
     status: 'careful',
     text: 'It fits: 8.2 GB to 9.6 GB of 22.3 GB free, and takes hours on a processor.',
   });
+  const minutes = describeCardFit({ ...card, slow: true, duration: { low: 200, high: 500 } });
+  assert.deepEqual(minutes, { status: '', text: 'It fits: 8.2 GB to 9.6 GB of 22.3 GB free; 3.3 to 8.3 min here.' });
+  assert.equal(describeCardFit({ ...card, duration: { low: 9000, high: 20000 } }).status, 'careful');
   assert.equal(describeCardFit({ ...card, slow: true, memory: { ...memory, fits: 'no' } }).status, 'wrong');
   assert.equal(describeAccess(card), 'Licence apache-2.0 · terms not known');
   assert.equal(

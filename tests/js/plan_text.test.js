@@ -97,6 +97,12 @@ test('rows and time that nobody knows are not made up', () => {
   );
   assert.deepEqual(lines.Time, { text: 'Not known yet', note: 'No run has shown it.' });
   assert.equal(brief, 'Read while training · Until it is stopped');
+  const reckoned = planText.describePlan({ ...unknown, seconds_range: { low: 180, high: 480 } }, message);
+  assert.deepEqual(reckoned.lines.Time, {
+    text: '3 to 8 min',
+    note: 'Reckoned from the sizes. A rehearsal measures it.',
+  });
+  assert.match(reckoned.story[0], /, 3 to 8 min here\.$/);
 });
 
 test('changes of the preset are counted', () => {

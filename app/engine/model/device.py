@@ -79,7 +79,7 @@ class Device:
 
         if torch.cuda.is_available():
             free, total = torch.cuda.mem_get_info()
-            return DeviceMemory("cuda", total, free)
+            return DeviceMemory("cuda", total, free, torch.cuda.get_device_name())
         memory = psutil.virtual_memory()
         return DeviceMemory("mps" if self.name == "mps" else "cpu", memory.total, memory.available)
 

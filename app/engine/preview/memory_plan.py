@@ -1,15 +1,18 @@
-"""Memory of a plan: the estimate for this machine's device from the rows as they are tokenized, and what would make it fit."""
+"""Memory and duration of a plan on this machine, from the rows as they are tokenized, and what would make it fit."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from app.core.problems import Problem
+from app.engine.job import MAX_EVAL_ROWS
 from app.engine.model.device import Device, choose_device
 from app.engine.model.model_config import load_config
 from app.engine.model.model_files import locate_model_files
+from app.planning.duration import DurationRange, count_tokens, estimate_duration
 from app.planning.memory.changes import MemoryChange, cheapest_changes
 from app.planning.memory.estimate import MemoryEstimate, estimate_memory
+from app.planning.memory.workload import Workload
 from app.planning.resolve import models_in_settings
 from app.runs import adapters
 from app.setup.model_shape import ModelShape, read_model_shape
@@ -37,6 +40,17 @@ def plan_memory(job: Job, lengths: RowLengths) -> MemoryPlan:
     if question is None:
         return {"memory": None, "memory_changes": []}
     return {"memory": estimate_memory(*question), "memory_changes": cheapest_changes(*question)}
+
+
+def plan_duration(job: Job, lengths: RowLengths, steps: int, step_tokens: float | None) -> DurationRange | None:
+    """About how long a job with a resolved Spec takes on this machine; None where only the run itself will tell. step_tokens: of
+    an average step, None where they are generated during training."""
+    question = memory_question(job, lengths, Device(choose_device("local")))
+    if question is None or step_tokens is None:
+        return None
+    row_tokens = step_tokens / (job.knobs.batch_size * job.knobs.accumulation)
+    workload, held_out = Workload(*question), min(len(job.data.holdout), MAX_EVAL_ROWS)
+    return estimate_duration(workload, count_tokens(workload, row_tokens, held_out, steps))
 
 
 def memory_question(job: Job, lengths: RowLengths, device: Device) -> MemoryQuestion | None:

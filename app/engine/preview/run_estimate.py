@@ -16,6 +16,7 @@ from app.engine.preview.preview_job import Stamps, preview_job, source_stamps
 from app.engine.preview.row_lengths import learned_within, row_lengths
 from app.engine.run_manifest import TokenTotals, count_dataset_tokens
 from app.engine.tokens.tokenized_examples import count_positions, token_counts
+from app.planning.duration import DurationRange
 from app.setup.spec import Spec, parse_spec
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ class RunCounts(StepCounts, LengthStatistics):
 
 
 class RunEstimate(RunCounts, memory_plan.MemoryPlan, time_estimate.TimeEstimate):
-    """What a run would do, what it holds in memory, and about how long it takes."""
+    """What a run would do, what it holds in memory, and about how long it takes. seconds_range: by arithmetic, where no step
+    can be tried."""
+
+    seconds_range: DurationRange | None
 
 
 def estimate_run(spec: Spec) -> Generator[ProgressPart, None, RunEstimate]:
@@ -75,7 +79,14 @@ def estimate_run(spec: Spec) -> Generator[ProgressPart, None, RunEstimate]:
     spec_json, stamps = relevant_json(spec), source_stamps(spec)
     counts, workload = yield from run_with_progress(partial(count_run, spec_json, stamps))
     memory = memory_plan.plan_memory(workload.job, workload.row_lengths)
-    return {**counts, **memory, **time_estimate.estimate_time(workload, spec_json, stamps)}
+    seconds = time_estimate.estimate_time(workload, spec_json, stamps)
+    return {**counts, **memory, **seconds, "seconds_range": _seconds_range(workload, seconds)}
+
+
+def _seconds_range(workload: time_estimate.Workload, measured: time_estimate.TimeEstimate) -> DurationRange | None:
+    if measured["seconds"] is not None:
+        return None
+    return memory_plan.plan_duration(workload.job, workload.row_lengths, workload.steps, workload.step_tokens)
 
 
 def relevant_json(spec: Spec) -> str:

@@ -13,11 +13,12 @@ CARD_ATTENTION = ("flash_attention_2", "flex_attention")  # implementations that
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """total_bytes, free_bytes: of the device."""
+    """total_bytes, free_bytes: of the device. name: of a card, as its driver says it."""
 
     kind: Literal["cpu", "cuda", "mps"]
     total_bytes: int
     free_bytes: int
+    name: str = ""
 
     @property
     def half_precision(self) -> bool:
@@ -38,10 +39,10 @@ def read_device_memory(name: str) -> DeviceMemory | None:
 def _read_card(index: str) -> DeviceMemory | None:
     if not shutil.which("nvidia-smi"):
         return None
-    query = ["nvidia-smi", "--query-gpu=memory.total,memory.free", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", "--query-gpu=memory.total,memory.free,name", "--format=csv,noheader,nounits"]
     answer = subprocess.run([*query, f"--id={index}"], capture_output=True, text=True, timeout=10, check=False)
     try:
-        total, free = (float(field) for field in answer.stdout.split(","))
+        total, free, name = answer.stdout.split(",", maxsplit=2)
+        return DeviceMemory("cuda", int(float(total) * _MIB), int(float(free) * _MIB), name.strip())
     except ValueError:  # a boundary: another program's answer
         return None
-    return DeviceMemory("cuda", int(total * _MIB), int(free * _MIB))

@@ -14,19 +14,20 @@ from app.core.validation import validate
 from app.hub import api, download_job, identity, model_choice, model_downloads
 from app.hub.download_job import DownloadState
 from app.planning import model_cards, preflight
-from app.planning.model_cards import ModelCard
+from app.planning.model_cards import ModelCard, PlannedRows
 from app.planning.resolve import resolve
 from app.setup.catalogue import CatalogueEntry, load_catalogue, search_catalogue
 from app.setup.spec import Model, Spec, parse_spec
 
 _MAX_CATALOGUE_MATCHES = 6
+_MAX_COUNT = 1e12  # of rows or tokens
 
 
 class CardRequest(TypedDict):
-    """longest: tokens of the longest row, where the plan has counted them."""
+    """planned: what the plan has counted, where there is one."""
 
     setup: JsonObject
-    longest: NotRequired[int | None]
+    planned: NotRequired[JsonObject | None]
 
 
 class FoundModels(TypedDict):
@@ -108,13 +109,13 @@ def suggest_models(request: CardRequest) -> Suggestions:
     spec, device = parse_spec(request["setup"]), model_cards.read_local_device()
     other_model = {"id": load_catalogue().entries[0].name, "revision": None, "start_from": None}
     resolved = resolve(spec.model_copy(update={"model": spec.model.model_copy(update=other_model)}))
-    return {"device": device.kind, "cards": model_cards.suggest_models(resolved, device, _longest(request))}
+    return {"device": device.kind, "cards": model_cards.suggest_models(resolved, device, _planned(request))}
 
 
 def describe_model(request: CardRequest, browser: gr.Request) -> ChosenModel:
     """The card of the setup's model, what speaks against it, and its download. Nothing of it is downloaded."""
     spec, token = _read_spec(request), identity.identity_of_request(browser).token
-    description = model_choice.describe_model(spec, token, model_cards.read_local_device(), _longest(request))
+    description = model_choice.describe_model(spec, token, model_cards.read_local_device(), _planned(request))
     if platform.is_space():  # a run there downloads for the person who started it
         return {**description, "download": None, "state": None, "cache": None}
     return {**description, "state": download_job.download_state(spec.model.id), "cache": _count_cached_models()}
@@ -126,9 +127,19 @@ def _read_spec(request: CardRequest) -> Spec:
     return resolve(spec)
 
 
-def _longest(request: CardRequest) -> int | None:
-    longest = request.get("longest")
-    return longest if isinstance(longest, int) and longest > 0 else None
+def _planned(request: CardRequest) -> PlannedRows | None:
+    """What the page has of its plan; None where that is not what a plan says."""
+    counts = request.get("planned") or {}
+    longest, rows, row_tokens, held_out = (counts.get(name) for name in ("longest", "rows", "row_tokens", "held_out"))
+    numbers = [number for number in (longest, rows, row_tokens, held_out) if isinstance(number, int | float)]
+    if len(numbers) < len(PlannedRows.__annotations__) or not all(0 <= number < _MAX_COUNT for number in numbers):
+        return None
+    return {
+        "longest": max(1, int(numbers[0])),
+        "rows": int(numbers[1]),
+        "row_tokens": numbers[2],
+        "held_out": int(numbers[3]),
+    }
 
 
 def _count_cached_models() -> CachedModels:

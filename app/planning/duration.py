@@ -1,0 +1,141 @@
+"""How long a run takes on a device, as a range, from arithmetic alone: nothing is downloaded or tried."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypedDict
+
+from app.planning.memory.device_memory import DeviceMemory
+from app.planning.memory.workload import Workload
+
+# Arithmetic of matrices in 16 bits, without sparsity, in 10¹² operations a second, from the makers' data sheets; for
+# GeForce cards with sums in 32 bits. The first name that is part of the card's own name counts.
+_CARD_TERAFLOPS = {
+    "B200": 2250,
+    "GH200": 989,
+    "H200": 989,
+    "H100 PCIe": 756,
+    "H100": 989,
+    "H20": 148,
+    "A100": 312,
+    "A800": 312,
+    "L40S": 362,
+    "L40": 181,
+    "L4": 121,
+    "A40": 150,
+    "A30": 165,
+    "A10G": 70,
+    "A10": 125,
+    "T4": 65,
+    "V100": 112,
+    "P100": 19,
+    "RTX 6000 Ada": 364,
+    "RTX A6000": 155,
+    "RTX A5000": 111,
+    "RTX A4000": 77,
+    "RTX 5090": 210,
+    "RTX 5080": 113,
+    "RTX 5070": 62,
+    "RTX 4090": 165,
+    "RTX 4080": 97,
+    "RTX 4070": 58,
+    "RTX 4060": 30,
+    "RTX 3090": 71,
+    "RTX 3080": 60,
+    "RTX 3070": 41,
+    "RTX 3060": 26,
+    "RTX 2080": 43,
+}
+# Of these a training step reaches so much: small batches and layers leave a card waiting. A processor is measured with
+# matrices that are about as large as those of a layer, so it reaches more of that.
+_REACHED_SHARE = {"cuda": (0.12, 0.45), "cpu": (0.35, 0.95)}
+_FLOAT32_SHARE = 0.25  # of a card's speed where it computes in 32 bits
+_QUANTIZED_SHARE = 0.6  # of the speed where weights are unpacked for each product
+_LAPTOP_SHARE = 0.5  # of the card with the same name in a desktop
+_START_SECONDS = {"cuda": (15, 90), "cpu": (5, 30)}  # loading the libraries, the model and the rows
+_EVALUATIONS_AROUND = 2  # before the first step and after the last
+_MATRIX_SIZE = 1024  # of the measured product
+
+
+class DurationRange(TypedDict):
+    """low, high: seconds of the whole run, evaluations included."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenCounts:
+    """What a run reads. learned: tokens of all training steps, padding included. read: tokens that it reads without learning
+    them, in evaluations. row: tokens of an average row."""
+
+    learned: float
+    read: float = 0
+    row: float
+
+
+def count_tokens(workload: Workload, row_tokens: float, held_out: int, steps: float) -> TokenCounts:
+    """row_tokens: of an average row, padding included. held_out: rows that every evaluation reads."""
+    knobs = workload.knobs
+    read_rows = (knobs.evaluations + _EVALUATIONS_AROUND) * held_out
+    learned_rows = steps * knobs.batch_size * knobs.accumulation
+    return TokenCounts(learned=learned_rows * row_tokens, read=read_rows * row_tokens, row=row_tokens)
+
+
+def estimate_duration(workload: Workload, tokens: TokenCounts) -> DurationRange | None:
+    """How long the steps and evaluations of a workload take; None for a card that the table does not know, and for a
+    method that writes texts while it learns, whose length nobody knows before."""
+    speed = device_flops(workload.device)
+    if speed is None or workload.step.generated_texts:
+        return None
+    if workload.device.kind == "cuda" and not workload.computes_in_half_precision:
+        speed *= _FLOAT32_SHARE
+    if workload.spec.model.quantization != "none":
+        speed *= _QUANTIZED_SHARE
+    flops = tokens.learned * _learned_token_flops(workload, tokens.row) + tokens.read * _read_token_flops(
+        workload, tokens.row
+    )
+    kind = "cuda" if workload.device.kind == "cuda" else "cpu"
+    (low_share, high_share), (first, last) = _REACHED_SHARE[kind], _START_SECONDS[kind]
+    return {"low": flops / (speed * high_share) + first, "high": flops / (speed * low_share) + last}
+
+
+def _read_token_flops(workload: Workload, row_tokens: float) -> float:
+    """Of a forward pass: a product and a sum for each weight, and for each earlier token in the attention."""
+    shape = workload.model_shape
+    attention = 2 * 2 * shape.num_hidden_layers * shape.num_attention_heads * shape.head_dim * row_tokens / 2
+    return 2 * shape.active_parameters + attention
+
+
+def _learned_token_flops(workload: Workload, row_tokens: float) -> float:
+    """Of a forward and a backward pass. The backward pass computes directions for what each layer read, and for its weights
+    where they are trained; with recomputation the forward pass happens twice."""
+    trains_all = workload.spec.adapter.kind == "none" and not workload.spec.adapter.unfreeze
+    passes = 2 + trains_all + workload.recomputes + bool(workload.step.keeps_start)
+    return passes * _read_token_flops(workload, row_tokens)
+
+
+def device_flops(device: DeviceMemory) -> float | None:
+    """Products and sums of matrices a second, at best; None where that is not known."""
+    if device.kind == "cpu":
+        return measure_processor()
+    teraflops = next((speed for name, speed in _CARD_TERAFLOPS.items() if name in device.name), None)
+    return teraflops * 1e12 * (_LAPTOP_SHARE if "Laptop" in device.name else 1) if teraflops else None
+
+
+@lru_cache(maxsize=1)
+def measure_processor() -> float:
+    """Products and sums in 32 bits a second on all processors, from a tenth of a second of them. Kept until this process
+    ends: the machine may be busy with something else then."""
+    import numpy as np
+
+    matrix = np.random.default_rng(0).random((_MATRIX_SIZE, _MATRIX_SIZE), dtype=np.float32)
+    shortest, ends = math.inf, time.perf_counter() + 0.1
+    while time.perf_counter() < ends or math.isinf(shortest):
+        start = time.perf_counter()
+        _ = matrix @ matrix
+        shortest = min(shortest, time.perf_counter() - start)
+    return 2 * _MATRIX_SIZE**3 / shortest
