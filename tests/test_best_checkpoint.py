@@ -375,6 +375,7 @@ def test_at_a_constant_rate_an_extended_run_equals_one_of_that_length(tmp_path: 
     assert any("planned with 8 steps and goes on to 14" in note.text for note in of_type(run_events, NoteEvent))
 
 
+@pytest.mark.full  # CI extends a run above
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "stable_then_decay"])
 def test_the_rate_of_an_extended_run_is_that_of_the_longer_schedule_from_its_first_step(

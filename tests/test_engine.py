@@ -200,6 +200,8 @@ def test_a_reward_without_its_column_is_refused_before_a_run_is_created(tmp_path
     assert not store.list_runs(local_workspace())
 
 
+@pytest.mark.full  # CI reads the error of a failed allocation in test_problems.py
+@pytest.mark.slow
 def test_a_failed_allocation_is_reported_as_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real allocation that cannot succeed: 16,384 completions of up to 100,000 tokens in one batch."""
     rewards = [{"name": "length_band"}]

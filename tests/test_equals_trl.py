@@ -26,9 +26,18 @@ def test_every_method_that_trl_has_is_compared_with_a_plain_script() -> None:
 
 
 @pytest.fixture(scope="module")
-def plain_script_metrics(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoggedMetrics]:
-    """The metrics of the plain TRL scripts by case, which all run in one process."""
-    return trl_comparison.train_with_plain_trl(SHORT_CASES, tmp_path_factory.mktemp("plain"))
+def plain_script_metrics(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, LoggedMetrics]:
+    """The metrics of the plain TRL scripts by case: of those that are asked for, all in one process."""
+    parameters = [
+        item.callspec.params
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+    ]
+    asked_for = {params.get("name") for params in parameters}
+    cases = {name: case for name, case in SHORT_CASES.items() if name in asked_for}
+    return trl_comparison.train_with_plain_trl(cases, tmp_path_factory.mktemp("plain"))
 
 
 @pytest.mark.slow

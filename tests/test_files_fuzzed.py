@@ -24,7 +24,7 @@ from app.data.reading.unreadable_rows import UnreadableRows
 from app.engine.datasets.load import load_data
 from app.setup.spec import Source, parse_spec
 
-quick_settings = settings(max_examples=15, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
+quick_settings = settings(max_examples=8, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(["🜁👩‍👩‍👧", "\x00\x1b[2J", "\u202e", "x" * 20_000, "", " ", "a,b;c\t\"d\"\n'e'"])  # fmt: skip
 JSON_VALUES = st.recursive(

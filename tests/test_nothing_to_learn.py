@@ -96,11 +96,12 @@ def test_a_run_ends_before_its_first_step_with_the_same_sentence(name: str, tmp_
 
 
 @pytest.mark.slow
-def test_the_commands_exit_with_2_and_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [("run",), ("preview", "--plan"), ("audit",)], ids=" ".join)
+def test_the_commands_exit_with_2_and_one_sentence(command: tuple[str, ...], tmp_path: Path) -> None:
     source = write_rows(tmp_path / "rows.jsonl", long_rows(8))
+    verb, *options = command
     changes = ("--set", f"data.0.source={source}", "--set", "knobs.max_length=8")
-    for command in (("preview", "first_tune", "--plan"), ("audit", "first_tune"), ("run", "first_tune")):
-        process = run_command_line(*command, *changes, expected_exit_code=2)
-        output = process.stdout + process.stderr
-        assert "begins only beyond the maximum length of 8 tokens" in output
-        assert "Traceback" not in output
+    process = run_command_line(verb, "first_tune", *options, *changes, expected_exit_code=2)
+    output = process.stdout + process.stderr
+    assert "begins only beyond the maximum length of 8 tokens" in output
+    assert "Traceback" not in output

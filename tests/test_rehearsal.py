@@ -173,6 +173,7 @@ def test_a_real_rehearsal_within_little_memory_finds_what_fits(monkeypatch: pyte
     assert any("done" in message and message["done"] == 2 for message in progress)
 
 
+@pytest.mark.full  # a process of its own; CI rehearses in the browser tests
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_rehearsal_whose_loss_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

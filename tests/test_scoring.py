@@ -532,6 +532,7 @@ def test_an_unusable_score_question_is_refused(
         validate_and_answer(score.Question(getattr(results, run_field).id, **question_fields))
 
 
+@pytest.mark.full  # two processes; the tests above ask the same question of the worker
 @pytest.mark.slow
 def test_the_score_command_prints_a_score_for_each_answer(results: ScoringResults) -> None:
     answer_arguments = [part for answer in ANSWERS[:2] for part in ("--answer", answer)]

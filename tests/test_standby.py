@@ -114,6 +114,7 @@ def autogroup(pid: int) -> str:
     return path.read_text().split()[-1] if path.exists() else "0"
 
 
+@pytest.mark.full  # two engines; every browser test starts its runs in a standby engine
 def test_a_run_in_the_standby_engine_matches_one_in_a_fresh_engine(spec: Spec) -> None:
     fresh_run = start_run(spec)
     assert finishes(fresh_run)

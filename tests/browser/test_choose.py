@@ -240,9 +240,8 @@ def test_a_problem_expands_its_section_and_what_has_the_focus_stays_in_place(pag
 
 def test_no_preset_expands_a_section_by_itself(page: Page) -> None:
     open_view(page, "choose")
-    for preset in presets.list_presets():
-        if preset_spec_reads_hub(preset["name"]):
-            continue  # the local Hub has no such dataset
+    local_presets = [preset for preset in presets.list_presets() if not preset_spec_reads_hub(preset["name"])]
+    for preset in {preset["method"]: preset for preset in local_presets}.values():
         page.evaluate(
             "name => document.dispatchEvent(new CustomEvent('tunesmith:preset', { detail: name }))", preset["name"]
         )
