@@ -18,7 +18,7 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype=torch.float32)
     model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=8, lora_alpha=16))
     rows = [
-        encode(tokenizer, json.loads(line)["messages"], settings["length"])
+        encode(tokenizer, json.loads(line), settings["length"])
         for line in Path(settings["rows"]).read_text().splitlines()
     ]
     optimizer = torch.optim.AdamW(
@@ -38,9 +38,18 @@ def main() -> None:
         optimizer.zero_grad()
 
 
-def encode(tokenizer, messages: list[dict], length: int) -> dict[str, list[int]]:
-    encoding = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
-    ids, mask = encoding["input_ids"][:length], encoding["assistant_masks"][:length]
+def encode(tokenizer, row: dict, length: int) -> dict[str, list[int]]:
+    """Of a conversation the assistant's turns are learned, which its chat template marks; of a prompt with a completion, the
+    latter."""
+    if "prompt" in row:
+        prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=True)["input_ids"]
+        ids = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], return_dict=True)["input_ids"][
+            :length
+        ]
+        mask = [position >= len(prompt) for position in range(len(ids))]
+    else:
+        encoding = tokenizer.apply_chat_template(row["messages"], return_dict=True, return_assistant_tokens_mask=True)
+        ids, mask = encoding["input_ids"][:length], encoding["assistant_masks"][:length]
     labels = [token_id if is_trained else -100 for token_id, is_trained in zip(ids, mask, strict=True)]
     return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
 

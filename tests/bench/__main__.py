@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument(
         "cases", nargs="*", help="for faults, learning and chains: run only these cases, and write no file"
     )
+    parser.add_argument("--model", help="for speed: pocket, the practice model, or smollm2")
     options = parser.parse_args()
     if options.list or not options.name:
         print("\n".join(f"{name:<12} {load_bench(name).__doc__.splitlines()[0]}" for name in bench_names))
@@ -42,11 +43,12 @@ def main() -> int:
         os.environ["TUNESMITH_HOME"] = str(Path(folder) / "home")
         os.environ["HF_HUB_OFFLINE"] = "1"
         start_time = time.monotonic()
-        table = load_bench(options.name).run(Path(folder), *([options.cases] if options.cases else []))
+        arguments = {"model": options.model} if options.model else {}
+        table = load_bench(options.name).run(Path(folder), *([options.cases] if options.cases else []), **arguments)
     if options.cases:
         print("\n".join(markdown_table(table)))
     else:
-        write_report(options.name, table, time.monotonic() - start_time)
+        write_report(options.name, table, time.monotonic() - start_time, options.model)
     return 0
 
 
@@ -54,13 +56,15 @@ def load_bench(name: str) -> Any:
     return importlib.import_module(f"tests.bench.{name}")
 
 
-def write_report(name: str, table: list[dict[str, Any]], seconds: float) -> None:
+def write_report(name: str, table: list[dict[str, Any]], seconds: float, model: str | None = None) -> None:
+    """model: another than the usual one, whose table is a file of its own."""
+    command, file_name = (f"{name} --model {model}", f"{name}_{model}") if model else (name, name)
     lines = [f"# {load_bench(name).__doc__.splitlines()[0]}", "",
              f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
-             f"{seconds / 60:.0f} minutes. Made by `python -m tests.bench {name}`.", "", *markdown_table(table), ""]  # fmt: skip
+             f"{seconds / 60:.0f} minutes. Made by `python -m tests.bench {command}`.", "", *markdown_table(table), ""]  # fmt: skip
     print("\n".join(lines))
     (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
+    (HERE / "results" / f"{file_name}.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def markdown_table(table: list[dict[str, Any]]) -> list[str]:
