@@ -6,9 +6,13 @@ export const formatInteger = value => value.toLocaleString('en-US');
 /** 3 examples, 1 example @param {number} count @param {string} noun */
 export const formatCount = (count, noun) => `${formatInteger(count)} ${noun}${count === 1 ? '' : 's'}`;
 
-/** Up to 12 significant digits; thousands are grouped from 10,000 on. @param {number} value */
+const SMALLEST = 1e-6; // below, zeros can no longer be counted at a glance
+
+/** Up to 12 significant digits; thousands are grouped from 10,000 on, and millionths have an exponent. @param {number} value */
 export const formatExact = value =>
-  value.toLocaleString('en-US', { maximumSignificantDigits: 12, useGrouping: Math.abs(value) >= 10000 });
+  value && Math.abs(value) < SMALLEST
+    ? Number(value.toPrecision(12)).toExponential()
+    : value.toLocaleString('en-US', { maximumSignificantDigits: 12, useGrouping: Math.abs(value) >= 10000 });
 
 /** passes, steps: one of them. @param {string} unit */
 const singular = unit => (unit.endsWith('sses') ? unit.slice(0, -2) : unit.replace(/s$/, ''));

@@ -86,7 +86,6 @@ export class RunLength {
   note(path) {
     const { setup, state } = this.#form;
     const { knobs } = setup;
-    if (path === 'knobs.epochs' && knobs.steps) return ['info', `Not used: “Steps” says ${knobs.steps}.`];
     const name = path.replace('knobs.', '');
     const reason = explainLength(name, knobs, this.#suggest(setup), state.exampleCount?.rows ?? 0);
     return reason ? ['info', reason] : null;

@@ -73,6 +73,24 @@ export function describeSetting({ sentence, unit }, safe) {
 }
 
 /**
+ * Why a setting has no effect with what is chosen elsewhere; null where it has.
+ * @param {SettingDeclaration} declaration
+ * @param {(path: string) => unknown} valueAt the value in the setup, or the default
+ * @param {(path: string) => string} titleAt
+ * @returns {Note | null}
+ */
+export function explainUnused({ unused_with: unusedWith }, valueAt, titleAt) {
+  for (const [path, values] of Object.entries(unusedWith ?? {})) {
+    const value = valueAt(path);
+    const isSet = value !== undefined && value !== null && value !== '';
+    if (!isSet || (values.length && !values.includes(String(value)))) continue;
+    const text = typeof value === 'number' ? formatExact(value) : formatChoice(String(value));
+    return ['info', `Not used: “${titleAt(path)}” says ${text}.`];
+  }
+  return null;
+}
+
+/**
  * A note on the value: beyond its limits it is wrong, beyond what is safe it needs care.
  * @param {SettingDeclaration} declaration
  * @param {any} value

@@ -5,7 +5,7 @@ import { FormSections } from './form_sections.js';
 import { emit } from './page_events.js';
 import { page } from './page_state.js';
 import { modelKind, modelName } from './model_values.js';
-import { describeInvalid, describeSettingValue } from './setting_values.js';
+import { describeInvalid, describeSettingValue, explainUnused } from './setting_values.js';
 import { getAtPath, isSameJson, setAtPath } from './setup_paths.js';
 import { RunLength } from './run_length.js';
 import { countPasses } from './training_length.js';
@@ -200,7 +200,7 @@ export class SettingsForm {
       presetText: () => describeSettingValue(declaration, valueIn(this.#baseFor(path))),
       safe: () => this.#safeRange(path, declaration),
       usual: () => this.automatic[declaration.name],
-      note: () => this.length.note(path),
+      note: () => this.#unusedNote(declaration) ?? this.length.note(path),
     };
   }
 
@@ -219,6 +219,15 @@ export class SettingsForm {
     // A preset was tried with its own value: it does not warn of itself.
     const own = Number(getAtPath(this.#baseFor(path), path) ?? automatic);
     return [Math.min(automatic / 10, own), Math.max(automatic * 5, own)];
+  }
+
+  /** @param {SettingDeclaration} declaration */
+  #unusedNote(declaration) {
+    const find = (/** @type {string} */ path) =>
+      this.catalog.common.find(other => other.path === path) ??
+      this.method.fields.find(({ name }) => path === `knobs.${name}`);
+    const valueAt = (/** @type {string} */ path) => getAtPath(this.setup, path) ?? find(path)?.default;
+    return explainUnused(declaration, valueAt, path => find(path)?.title ?? path);
   }
 
   // -- who hears of it ------------------------------------------------------------------------------------------------

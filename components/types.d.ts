@@ -87,6 +87,7 @@ export interface SettingDeclaration {
   safe?: [number, number];
   unit?: string;
   empty?: string;
+  unused_with?: Record<string, string[]> | null; // values of another setting with which it has no effect; []: any
   picks?: 'model' | 'column' | 'text' | 'program';
   everyday?: boolean;
   placeholder?: () => string;

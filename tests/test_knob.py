@@ -23,7 +23,7 @@ def test_a_knob_description_has_all_fields() -> None:
     assert describe_knobs(Oven)[0] == {
         "name": "heat", "title": "Heat", "sentence": "How hot it gets.", "default": 180.0, "type": "float",
         "low": 50, "high": 250, "safe": None, "unit": "°C", "log": False, "everyday": True, "choices": None, "picks": "",
-        "empty": "", "library_name": "", "affects": "training",
+        "empty": "", "library_name": "", "affects": "training", "unused_with": None,
     }  # fmt: skip
 
 

@@ -47,6 +47,7 @@ COMMON_SETTINGS: list[dict[str, Any]] = [
     {
         "name": "r",
         "path": "adapter.r",
+        "unused_with": {"adapter.kind": ["none", "ia3"]},
         "type": "int",
         "title": "Rank",
         "low": 1,
@@ -58,6 +59,7 @@ COMMON_SETTINGS: list[dict[str, Any]] = [
     {
         "name": "alpha",
         "path": "adapter.alpha",
+        "unused_with": {"adapter.kind": ["none", "ia3"]},
         "type": "float",
         "title": "Strength",
         "low": 0.01,
@@ -69,6 +71,7 @@ COMMON_SETTINGS: list[dict[str, Any]] = [
     {
         "name": "dropout",
         "path": "adapter.dropout",
+        "unused_with": {"adapter.kind": ["none", "ia3", "loha", "lokr"]},
         "type": "float",
         "title": "Dropout",
         "low": 0,
@@ -80,6 +83,7 @@ COMMON_SETTINGS: list[dict[str, Any]] = [
     {
         "name": "init",
         "path": "adapter.init",
+        "unused_with": {"adapter.kind": ["none", "ia3", "loha", "lokr"]},
         "type": "choice",
         "title": "How the adapter begins",
         "default": Adapter().init,
@@ -112,6 +116,7 @@ COMMON_SETTINGS: list[dict[str, Any]] = [
     {
         "name": "targets",
         "path": "adapter.targets",
+        "unused_with": {"adapter.kind": ["none"]},
         "type": "str",
         "title": "Layers with an adapter",
         "default": Adapter().targets,
@@ -128,6 +133,7 @@ COMMON_SETTINGS: list[dict[str, Any]] = [
     {
         "name": "experts",
         "path": "adapter.experts",
+        "unused_with": {"adapter.kind": ["none", "ia3", "loha", "lokr"]},
         "type": "lines",
         "title": "Experts with an adapter",
         "default": [],

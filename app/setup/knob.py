@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -13,6 +14,8 @@ from pydantic.fields import FieldInfo
 # is what a step learns; only the `evaluation`, samples and checkpoints. What is cached depends on what its settings
 # affect: `settings_without_effect`.
 Affects = Literal["rows", "order", "length", "timing", "training", "evaluation"]
+# {path of another setting: values of it with which this one has no effect}; no values mean any that is set.
+UnusedWith = Mapping[str, Sequence[str]]
 DefaultT = TypeVar("DefaultT")
 ValueT = TypeVar("ValueT")
 
@@ -71,6 +74,7 @@ def knob(
     empty: str = "",
     library_name: str | None = "",
     affects: Affects | Literal[""] = "",
+    unused_with: UnusedWith | None = None,
 ) -> DefaultT:
     """Declares one setting, as a pydantic field with metadata for the form.
 
@@ -82,9 +86,11 @@ def knob(
     says, in a few words, what no value means. library_name: what TRL, PEFT or transformers call it, where that differs;
     it is accepted under that name too. None: what the libraries call so in a parent class counts something else here.
     affects: see `Affects`. Both empty: as the setting it replaces in a parent class, else the same name and `training`.
+    unused_with: see `UnusedWith`.
     """
     limits: JsonDict = {"low": low, "high": high, "safe": safe and [*safe], "unit": unit, "log": log}
     form: JsonDict = {"everyday": everyday, "choices": {**choices} if choices else None, "picks": picks, "empty": empty}
+    form["unused_with"] = {path: [*values] for path, values in unused_with.items()} if unused_with else None
     return Field(
         default=default,
         ge=low,

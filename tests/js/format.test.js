@@ -13,6 +13,10 @@ test('counts have a plural, and thousands a comma', () => {
 
 test('exact numbers keep twelve digits and group from ten thousand on', () => {
   assert.equal(format.formatExact(0.00002), '0.00002');
+  assert.equal(format.formatExact(0.000005), '0.000005');
+  assert.equal(format.formatExact(1e-8), '1e-8');
+  assert.equal(format.formatExact(-1.5e-12), '-1.5e-12');
+  assert.equal(format.formatExact(0), '0');
   assert.equal(format.formatExact(9999), '9999');
   assert.equal(format.formatExact(10000), '10,000');
   assert.equal(format.formatExact(0.1 + 0.2), '0.3');

@@ -23,6 +23,9 @@ _LR_SCHEDULER_TYPES = {
 }  # as the loop calls them
 
 
+_SCHEDULES_WITHOUT_FLOOR = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")
+
+
 class ScheduleKnobs(Knobs):
     """How the learning rate changes over the run."""
 
@@ -57,6 +60,7 @@ class ScheduleKnobs(Knobs):
         high=0.9,
         unit="of the run",
         library_name="warmup_ratio",
+        unused_with={"knobs.warmup_steps": [], "knobs.schedule": ["constant"]},
     )
     warmup_steps: int | None = knob(
         None,
@@ -66,6 +70,7 @@ class ScheduleKnobs(Knobs):
         safe=(0, 1000),
         unit="steps",
         empty="the share above counts",
+        unused_with={"knobs.schedule": ["constant"]},
     )
     floor: float = knob(
         0.1,
@@ -75,6 +80,7 @@ class ScheduleKnobs(Knobs):
         safe=(0.0, 0.3),
         unit="of the full size",
         library_name="min_lr_rate",
+        unused_with={"knobs.schedule": _SCHEDULES_WITHOUT_FLOOR},
     )
     decay: float = knob(
         0.2,
@@ -83,6 +89,7 @@ class ScheduleKnobs(Knobs):
         high=1.0,
         safe=(0.1, 0.5),
         unit="of the run",
+        unused_with={"knobs.schedule": [*_SCHEDULES_WITHOUT_FLOOR, "cosine_with_floor"]},
     )
 
     @model_validator(mode="before")

@@ -49,6 +49,7 @@ class OptimizerKnobs(Knobs):
         high=1000.0,
         safe=(1.0, 32.0),
         unit="times",
+        unused_with={"adapter.kind": ["none"]},
     )
     embedding_learning_rate: float | None = knob(
         None,
@@ -66,6 +67,7 @@ class OptimizerKnobs(Knobs):
         low=0.0,
         high=0.9999,
         safe=(0.8, 0.95),
+        unused_with={"knobs.optimizer": ["adafactor", "sgd"]},
     )
     adam_beta2: float = knob(
         0.999,
@@ -74,6 +76,7 @@ class OptimizerKnobs(Knobs):
         low=0.0,
         high=0.99999,
         safe=(0.9, 0.9995),
+        unused_with={"knobs.optimizer": ["adafactor", "sgd"]},
     )
     adam_epsilon: float = knob(
         1e-8,
@@ -82,6 +85,7 @@ class OptimizerKnobs(Knobs):
         high=1.0,
         safe=(1e-12, 1e-5),
         log=True,
+        unused_with={"knobs.optimizer": ["adafactor", "sgd", "lion"]},
     )
     weight_decay: float = knob(0.0, "Pulls weights gently toward zero, against reciting.", low=0.0, high=1.0)
     max_grad_norm: float = knob(

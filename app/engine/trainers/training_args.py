@@ -40,6 +40,7 @@ class StepKnobs(Knobs):
         everyday=True,
         library_name="num_train_epochs",
         affects="length",
+        unused_with={"knobs.steps": []},
     )
     steps: int | None = knob(
         None,
