@@ -9,6 +9,7 @@ from components.theme import escape, html_block, launch_demo
 
 if TYPE_CHECKING:
     from app.engine.preview.run_estimate import RunEstimate
+    from app.planning.duration import DurationRange
 
 COUNTING_HTML = '<p class="promise" aria-busy="true"><strong>Counting the steps …</strong><span>You can start without waiting for this.</span></p>'
 STARTING_HTML = '<p class="promise" role="status"><strong>Starting …</strong><span>Watch opens as soon as the run has its place.</span></p>'
@@ -33,6 +34,29 @@ def render_start_summary(plan: RunEstimate) -> str:
     )
 
 
+def render_cost(duration: DurationRange | None, dollars_per_hour: float | None) -> str:
+    """HTML of what the run costs at a price. duration: None where that is not known."""
+    if not dollars_per_hour:
+        text = "With a price, this says what the run costs."
+    elif duration is None:
+        text = "How long it takes is not known yet, and so what it costs."
+    else:
+        low, high = (
+            _format_dollars(seconds / 3600 * dollars_per_hour) for seconds in (duration["low"], duration["high"])
+        )
+        text = (
+            f"At this price the run costs about {low}."
+            if low == high
+            else f"At this price the run costs {low} to {high}."
+        )
+    return f'<p class="quiet">{text}</p>'
+
+
+def _format_dollars(dollars: float) -> str:
+    """At least a cent."""
+    return f"${max(0.01, dollars):,.2f}"
+
+
 def _demo() -> None:
     estimate: RunEstimate = {
         "steps": 120,
@@ -54,6 +78,7 @@ def _demo() -> None:
     html_block(render_start_summary(estimate))
     estimate |= {"steps": 1, "seconds": None, "seconds_why": "No run has shown yet how quick this machine is."}
     html_block(render_start_summary(estimate))
+    html_block(render_cost({"low": 200.0, "high": 560.0}, 2.5))
     estimate |= {"seconds_range": {"low": 200.0, "high": 560.0}}
     html_block(render_start_summary(estimate))
 

@@ -236,3 +236,16 @@ def test_the_start_bar_shows_the_steps_and_the_expected_time() -> None:
     summary_html = start_bar.render_start_summary({"steps": 1, "seconds": None, "seconds_why": "Not known <yet>."})
     assert "1 step here." in summary_html
     assert "Not known &lt;yet&gt;." in summary_html
+    reckoned = {"steps": 1, "seconds": None, "seconds_why": "Unknown.", "seconds_range": {"low": 60.0, "high": 600.0}}
+    summary_html = start_bar.render_start_summary(reckoned)
+    assert "1 step here, 60 s to 10 min." in summary_html
+    assert "Unknown" not in summary_html
+
+
+def test_a_price_says_what_the_run_costs() -> None:
+    hour = {"low": 3600.0, "high": 7200.0}
+    assert "costs $1.25 to $2.50." in start_bar.render_cost(hour, 1.25)
+    assert "costs about $0.01." in start_bar.render_cost({"low": 1.0, "high": 2.0}, 1.25)
+    assert "not known yet" in start_bar.render_cost(None, 1.25)
+    assert "With a price" in start_bar.render_cost(hour, 0)
+    assert "With a price" in start_bar.render_cost(hour, None)

@@ -67,6 +67,11 @@ class DurationRange(TypedDict):
     high: float
 
 
+def known_duration(measured: float | None, reckoned: DurationRange | None) -> DurationRange | None:
+    """The range that a plan knows: what was measured, else what was reckoned."""
+    return reckoned if measured is None else {"low": measured, "high": measured}
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenCounts:
     """What a run reads. learned: tokens of all training steps, padding included. read: tokens that it reads without learning

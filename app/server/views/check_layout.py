@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.blocks import Block
 
+from app.planning.duration import DurationRange
 from app.server.views import audit
 from app.server.views.dry_run import TRY_LABEL
 from app.server.views.rehearsal import BeforeStart, build_before_start
@@ -21,8 +22,8 @@ class VisitorState:
     """State of one visitor's view.
 
     read_count: number of setups read so far; updates of an older read are dropped. setup_key: key of the setup shown.
-    batches_key: key of the setup whose batches are shown. start_summary: HTML beside the start button. planned_seconds: of
-    the run by its plan; None where that is unknown.
+    batches_key: key of the setup whose batches are shown. start_summary: HTML beside the start button. planned_seconds,
+    duration: of the run by its plan, measured and as a range; None where that is unknown. price: dollars an hour.
     """
 
     read_count: int = 0
@@ -30,6 +31,8 @@ class VisitorState:
     batches_key: str = ""
     start_summary: str = start_bar.NOTHING_TO_START_HTML
     planned_seconds: float | None = None
+    duration: DurationRange | None = None
+    price: float | None = None
     spec: Spec | None = None
 
 
@@ -75,6 +78,7 @@ class CheckView:
             self.audit_panel.note,
             self.before_start.report,
             self.before_start.button,
+            self.before_start.cost,
             self.refusal,
             self.start_summary,
             self.start_button,

@@ -58,6 +58,21 @@ def bind_rehearsal_events(view: CheckView, until_superseded: UntilSuperseded) ->
     )
 
 
+def bind_price_events(view: CheckView) -> None:
+    """Binds the price: it says what the run costs."""
+
+    def show_cost(visitor: VisitorState, price: float | None) -> Updates:
+        visitor.price = price
+        return {view.visitor_state: visitor, view.before_start.cost: start_bar.render_cost(visitor.duration, price)}
+
+    view.before_start.price.change(
+        show_cost,
+        [view.visitor_state, view.before_start.price],
+        [view.visitor_state, view.before_start.cost],
+        **EVENT_OPTIONS,
+    )
+
+
 def bind_start_events(view: CheckView, open_run: gr.HTML, choose_view: ChooseView) -> None:
     """Binds the start button. The browser disables it until the run has started or was refused: no double start."""
 

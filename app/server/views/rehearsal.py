@@ -14,7 +14,8 @@ from app.planning.rehearsal_findings import rehearsal_findings
 from app.server.error_boundary import Updates
 from app.server.visitor import visitor_workspace
 from app.setup.spec import Launch, Spec
-from components import rehearsal
+from components import rehearsal, start_bar
+from components.theme import html_block
 
 _LABEL, _AGAIN_LABEL = "Rehearse twenty steps", "Rehearse again"
 _MINUTES_INFO = "Then it stops and keeps what was learned. 0: no limit."
@@ -23,7 +24,7 @@ _COST_INFO = "At the price beside it. 0: no limit."
 
 @dataclass(frozen=True)
 class BeforeStart:
-    """What can be done and set before a start. machine: hidden where there is one."""
+    """What can be done and set before a start. machine: hidden where there is one. cost: of the run, by price and plan."""
 
     report: gr.HTML
     button: gr.Button
@@ -31,6 +32,7 @@ class BeforeStart:
     minutes: gr.Number
     dollars: gr.Number
     price: gr.Number
+    cost: gr.HTML
 
     @property
     def launch_inputs(self) -> list[gr.Dropdown | gr.Number]:
@@ -59,7 +61,8 @@ def build_before_start() -> BeforeStart:
             price = gr.Number(
                 0, label="Dollars per hour", info="What this machine costs you.", minimum=0, elem_id="hour-dollars"
             )
-    return BeforeStart(report, button, machine, minutes, dollars, price)
+        cost = html_block(start_bar.render_cost(None, None), elem_id="run-cost")
+    return BeforeStart(report, button, machine, minutes, dollars, price, cost)
 
 
 def show_nothing_rehearsed(view: BeforeStart) -> Updates:
