@@ -50,9 +50,9 @@ export function createExamples(form) {
   });
   const upload = createUpload(
     catalog,
-    async (file, changes) => {
+    (file, changes) => {
       form.rememberUpload(file);
-      return takeSource(file.source, changes ? 0 : file.rows, changes);
+      takeSource(file.source, changes ? 0 : file.rows, changes);
     },
     () => form.sections.reveal(upload.box),
   );
@@ -81,7 +81,7 @@ export function createExamples(form) {
   }
 
   /**
-   * Takes another source in the place of the shown one. Returns a sentence on what else changed.
+   * Takes another source in the place of the shown one.
    * @param {string} name
    * @param {number} [rows] how many, where that is known
    * @param {Record<string, unknown> | null} [changes] how the person said it is to be read
@@ -98,7 +98,7 @@ export function createExamples(form) {
       if (taken === 0) setup.holdout = isSample(setup) ? { split: 'holdout' } : { share: OWN_HOLDOUT_SHARE };
     });
     await mapping.look(true, before);
-    return rows && taken === 0 ? form.length.countExamples(name, rows) : '';
+    if (rows && taken === 0) form.length.countExamples(name, rows);
   }
 
   /** @param {number} target */
@@ -124,6 +124,7 @@ export function createExamples(form) {
 
   function refresh() {
     heading.refresh();
+    upload.sayMore(form.length.describe());
     const chosen = source().source;
     const sample = catalog.samples.find(candidate => candidate.source === chosen);
     const isUploaded = form.uploads.some(candidate => candidate.source === chosen);

@@ -5,7 +5,7 @@ import { formatCompact, formatExact } from './format.js';
 
 /** @typedef {import('./types.d.ts').Finding} Finding */
 /** @typedef {{source: string, name: string, rows: number, findings: Finding[]}} UploadedFile */
-/** @typedef {(file: UploadedFile, changes?: Record<string, unknown>) => Promise<string>} OnUploaded */
+/** @typedef {(file: UploadedFile, changes?: Record<string, unknown>) => void} OnUploaded */
 
 const READABLE =
   'Bring JSON lines (.jsonl), a table (.csv, .xlsx), Parquet (.parquet), text (.txt) or pictures (.zip).';
@@ -33,7 +33,7 @@ export function refuseFile({ name, size }, endings, maxBytes) {
 
 /**
  * @param {Pick<import('./types.d.ts').Catalog, 'kinds' | 'most'>} catalog
- * @param {OnUploaded} onUploaded returns a further sentence
+ * @param {OnUploaded} onUploaded
  * @param {() => void} onSend before anything is said of a file
  */
 export function createUpload({ kinds: endings, most: maxBytes }, onUploaded, onSend) {
@@ -64,11 +64,13 @@ export function createUpload({ kinds: endings, most: maxBytes }, onUploaded, onS
   const box = create('div', { className: 'upload' }, sentence, sending, note, offers);
   /** @type {XMLHttpRequest | null} */
   let request = null;
+  let taken = ''; // what is said of the last file, before what follows from it
 
   /** @param {File} file */
   function send(file) {
     const refusal = refuseFile(file, endings, maxBytes);
     offers.replaceChildren();
+    taken = '';
     onSend();
     if (refusal) return showNote(note, 'wrong', refusal);
     request?.abort();
@@ -104,9 +106,14 @@ export function createUpload({ kinds: endings, most: maxBytes }, onUploaded, onS
   /** @param {UploadedFile} answer @param {File} file */
   async function take(answer, file) {
     const { rows, name } = answer;
-    const text = `${name}: ${formatExact(rows)} example${rows === 1 ? '' : 's'}, read to the end.`;
-    showNote(note, 'good', text);
-    showNote(note, 'good', text + (await onUploaded({ ...answer, name: file.name })));
+    taken = `${name}: ${formatExact(rows)} example${rows === 1 ? '' : 's'}, read to the end.`;
+    showNote(note, 'good', taken);
+    onUploaded({ ...answer, name: file.name });
+  }
+
+  /** Says what follows from the last file: it may be another thing after another choice. @param {string} text */
+  function sayMore(text) {
+    if (taken) showNote(note, 'good', `${taken} ${text}`.trim());
   }
 
   /**
@@ -135,7 +142,7 @@ export function createUpload({ kinds: endings, most: maxBytes }, onUploaded, onS
     offers.replaceChildren(...buttons);
   }
 
-  return { box, button: create('span', { className: 'pick' }, input, label), send };
+  return { box, button: create('span', { className: 'pick' }, input, label), send, sayMore };
 }
 
 /**

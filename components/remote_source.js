@@ -9,7 +9,7 @@ import { NO_SERVER, problemText } from './server_reply.js';
 /** @typedef {import('./types.d.ts').Source} Source */
 /** @typedef {{parts: string[], splits: string[]}} DatasetParts */
 /** @typedef {{name: string, revision: string, hasParts: boolean, isTaken: boolean}} Dataset as the Hub described it */
-/** @typedef {(source: string, rows?: number, changes?: Record<string, unknown>) => Promise<string>} TakeSource */
+/** @typedef {(source: string, rows?: number, changes?: Record<string, unknown>) => Promise<void>} TakeSource */
 
 const HUB_EXPLANATION =
   'A dataset by its name; its revision is a branch, a tag or a commit. Nothing is fetched before you press the ' +

@@ -35,8 +35,7 @@ export class RunLength {
   }
 
   /**
-   * So many examples a person brought: a few are seen more often, so that there are enough steps to learn from. Returns a
-   * sentence that says so, empty where there are enough.
+   * So many examples a person brought: a few are seen more often, so that there are enough steps to learn from.
    * @param {string} source
    * @param {number} rows
    */
@@ -45,10 +44,6 @@ export class RunLength {
     const before = this.untouchedKnobs(form.setup);
     form.state = { ...form.state, exampleCount: { source, rows } };
     form.change(setup => followLength(setup.knobs, before, this.untouchedKnobs(setup)));
-    const suggestion = this.#suggest(form.setup);
-    if (!suggestion || form.setup.knobs.epochs !== suggestion.epochs) return '';
-    const { epochs, steps } = suggestion;
-    return ` That is little, so “Epochs” is now ${epochs}: each is seen ${epochs} times, in about ${steps} steps.`;
   }
 
   /** What the preset sets for this method. @param {Setup} setup @returns {Knobs} */
@@ -80,6 +75,15 @@ export class RunLength {
     const { planned, setup } = this.#form;
     const isPlanned = planned && planned.setup.method === setup.method && isSameJson(planned.setup.data, setup.data);
     return [low, Math.max(high, isPlanned ? this.#epochsFor(GOOD_STEPS) : (this.#suggest(setup)?.epochs ?? 0))];
+  }
+
+  /** What follows from few examples, in a sentence; empty where there are enough, or a person chose. */
+  describe() {
+    const { setup } = this.#form;
+    const suggestion = this.#suggest(setup);
+    if (!suggestion || setup.knobs.epochs !== suggestion.epochs) return '';
+    const { epochs, steps } = suggestion;
+    return `That is little, so “Epochs” is now ${epochs}: each is seen ${epochs} times, in about ${steps} steps.`;
   }
 
   /** Why a setting is as it is. @param {string} path @returns {[string, string] | null} */

@@ -88,6 +88,7 @@ export function explainLength(name, knobs, suggestion, rows) {
     return `${examples}: each is seen ${suggestion.epochs} times, in about ${suggestion.steps} steps.`;
   return name === 'batch_size' && suggestion.isSmaller ? `${examples}: small batches make more steps of them.` : '';
 }
+
 /**
  * Passes over the examples; null where the number of steps is set instead, or the method has no passes.
  * @param {Pick<import('./types.d.ts').Setup, 'knobs'>} setup

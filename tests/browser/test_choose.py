@@ -642,6 +642,13 @@ def test_an_uploaded_file_becomes_the_training_data(form: Page, example_files: d
     assert current_setup(form)["knobs"]["epochs"] == 60
     expect(form.locator("#sft-epochs")).to_contain_text("Safe: 1 to 60 passes")
     expect(finished_plan_card(form)).to_contain_text("18 examples")
+    # A model that knows its language sees them less often, in smaller batches; the way back is as it was.
+    form.locator("[name=model-kind][value=hub]").check()
+    expect(form.locator("#upload-note")).to_contain_text("“Epochs” is now 7: each is seen 7 times, in about 63 steps")
+    assert current_setup(form)["knobs"] | {"epochs": 7, "batch_size": 2} == current_setup(form)["knobs"]
+    form.locator("[name=model-kind][value=practice]").check()
+    expect(form.locator("#upload-note")).to_contain_text("“Epochs” is now 60")
+    assert current_setup(form)["knobs"]["epochs"] == 60
     form.reload()
     expect(form.locator("#source option:checked")).to_have_text(f"mine.{extension}")
     expect(form.locator(".mapping table.rows thead")).to_contain_text("antwort")
