@@ -43,9 +43,8 @@ def encode(tokenizer, row: dict, length: int) -> dict[str, list[int]]:
     latter."""
     if "prompt" in row:
         prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=True)["input_ids"]
-        ids = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], return_dict=True)["input_ids"][
-            :length
-        ]
+        encoding = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], return_dict=True)
+        ids = encoding["input_ids"][:length]
         mask = [position >= len(prompt) for position in range(len(ids))]
     else:
         encoding = tokenizer.apply_chat_template(row["messages"], return_dict=True, return_assistant_tokens_mask=True)

@@ -243,9 +243,14 @@ def test_the_start_bar_shows_the_steps_and_the_expected_time() -> None:
 
 
 def test_a_price_says_what_the_run_costs() -> None:
-    hour = {"low": 3600.0, "high": 7200.0}
-    assert "costs $1.25 to $2.50." in start_bar.render_cost(hour, 1.25)
-    assert "costs about $0.01." in start_bar.render_cost({"low": 1.0, "high": 2.0}, 1.25)
+    def cost(price: float | None, seconds: float | None = None, between: tuple[float, float] | None = None) -> str:
+        reckoned = between and {"low": between[0], "high": between[1]}
+        return start_bar.render_cost({"seconds": seconds, "seconds_range": reckoned}, price)
+
+    assert "costs $1.25 to $2.50." in cost(1.25, between=(3600, 7200))
+    assert "costs about $1.25." in cost(1.25, seconds=3600)
+    assert "costs about $0.01." in cost(1.25, between=(1, 2))
+    assert "not known yet" in cost(1.25)
     assert "not known yet" in start_bar.render_cost(None, 1.25)
-    assert "With a price" in start_bar.render_cost(hour, 0)
-    assert "With a price" in start_bar.render_cost(hour, None)
+    assert "With a price" in cost(0, seconds=3600)
+    assert "With a price" in cost(None, seconds=3600)

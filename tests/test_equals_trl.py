@@ -30,12 +30,7 @@ def plain_script_metrics(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, LoggedMetrics]:
     """The metrics of the plain TRL scripts by case: of those that are asked for, all in one process."""
-    parameters = [
-        item.callspec.params
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-    ]
-    asked_for = {params.get("name") for params in parameters}
+    asked_for = {item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")}
     cases = {name: case for name, case in SHORT_CASES.items() if name in asked_for}
     return trl_comparison.train_with_plain_trl(cases, tmp_path_factory.mktemp("plain"))
 

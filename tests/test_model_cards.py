@@ -117,7 +117,7 @@ def test_the_memory_of_a_card_follows_method_adapter_and_length() -> None:
     def high(spec: Spec, longest: int | None = None) -> int:
         planned: PlannedRows | None = None
         if longest is not None:
-            planned = {"longest": longest, "rows": 100, "row_tokens": longest / 2, "held_out": 10}
+            planned = PlannedRows(longest=longest, rows=100, row_tokens=longest / 2, held_out=10)
         (shown,) = suggest_models(spec, card(80), planned, entries=entries)
         return shown["memory"]["high"]
 
@@ -129,7 +129,7 @@ def test_the_memory_of_a_card_follows_method_adapter_and_length() -> None:
 def test_a_card_says_how_long_the_planned_rows_take() -> None:
     entries = [entry for entry in load_catalogue().entries if entry.name == "Qwen/Qwen3-4B"]
     device = DeviceMemory("cuda", 80 * GB, 79 * GB, "NVIDIA A100-SXM4-80GB")
-    planned: PlannedRows = {"longest": 300, "rows": 900, "row_tokens": 150, "held_out": 100}
+    planned = PlannedRows(longest=300, rows=900, row_tokens=150, held_out=100)
 
     def high(**knobs: Any) -> float:
         (shown,) = suggest_models(spec_of(knobs=knobs), device, planned, entries=entries)
@@ -141,14 +141,16 @@ def test_a_card_says_how_long_the_planned_rows_take() -> None:
     assert unplanned["duration"] is None
 
 
-def test_what_the_page_says_of_its_plan_is_not_trusted() -> None:
+def test_what_the_page_says_of_its_plan_is_checked() -> None:
     setup = spec_of("Qwen/Qwen3-0.6B").to_dict()
-    counted: list[dict[str, Any]] = [{"longest": 300, "rows": 90, "row_tokens": 150.5, "held_out": 10}]
-    wrong: list[Any] = [None, {}, {"longest": "9"}, counted[0] | {"rows": -1}, counted[0] | {"rows": 1e300}]
-    for planned in counted + wrong:
+    counts: dict[str, Any] = {"longest": 300, "rows": 90, "row_tokens": 150.5, "held_out": 10}
+    for planned in (counts, None, {}):
         suggested = server_functions.suggest_models({"setup": setup, "planned": planned})
-        durations = {suggestion["duration"] is None for suggestion in suggested["cards"]}
-        assert durations == {planned not in counted}
+        assert suggested["cards"]
+        assert all((card["duration"] is None) == (not planned) for card in suggested["cards"])
+    for wrong in ({"longest": 9}, counts | {"rows": -1}, counts | {"rows": 1e300}, counts | {"row_tokens": "many"}):
+        with pytest.raises(Problem, match="The plan"):
+            server_functions.suggest_models({"setup": setup, "planned": wrong})
 
 
 # -- what is said of a chosen one -----------------------------------------------------------------------------------------

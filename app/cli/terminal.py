@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypedDict, TypeVar
 
 from app.core import registry
-from app.core.dates import format_duration, format_duration_range
 from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem
 from app.core.sizes import format_bytes
 from app.data.findings.compatible_methods import ListedMethod
 from app.planning import presets
+from app.planning.duration import format_expected_time
 from app.planning.library_names import change_settings
 from app.runs.events import DoneEvent, EvalEvent, Event, FailedEvent, NoteEvent, ProgressEvent, ResumedEvent, StepEvent
 from app.setup import spec as specs
@@ -166,22 +166,15 @@ def format_preview_row(row: PreviewedRow) -> str:
 
 
 def format_plan(plan: RunEstimate) -> str:
-    """Rows, tokens and steps of a run, and its memory by part."""
+    """Rows, tokens and steps of a run, about how long it takes here, and its memory by part."""
     tokens = plan["tokens"]
     trained = (
         f", {tokens['all']:,} tokens of which {tokens['trained'] / tokens['all']:.0%} are learned" if tokens else ""
     )
     rows = "" if plan["rows"] is None else f"{plan['rows']:,} examples{trained}; "
-    counts = f"{rows}{plan['held_out']:,} held out; {plan['steps']:,} steps{_format_time(plan)}."
+    time = format_expected_time(plan["seconds"], plan["seconds_range"])
+    counts = f"{rows}{plan['held_out']:,} held out; {plan['steps']:,} steps{time and f', {time} here'}."
     return "\n".join([counts, *(format_memory(plan["memory"], plan["memory_changes"]) if plan["memory"] else [])])
-
-
-def _format_time(plan: RunEstimate) -> str:
-    """About how long it takes here, after the steps; empty where only the run itself will tell."""
-    if plan["seconds"] is not None:
-        return f", about {format_duration(plan['seconds'])} here"
-    between = plan["seconds_range"]
-    return f", {format_duration_range(**between)} here" if between else ""
 
 
 _FIT_WORDS = {"yes": "good: it fits", "tight": "careful: it may not fit", "no": "wrong: it does not fit"}

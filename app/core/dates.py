@@ -10,11 +10,6 @@ def format_date(seconds: float) -> str:
     return time.strftime("%d %b %Y, %H:%M", time.localtime(seconds)).lstrip("0")
 
 
-def format_duration_range(low: float, high: float) -> str:
-    """Range of seconds such as "3 min to 2 h 5 min"."""
-    return f"{format_duration(low)} to {format_duration(high)}"
-
-
 def format_duration(seconds: float) -> str:
     """Duration such as "14 s", "3 min" or "2 h 5 min"."""
     if seconds < 90:

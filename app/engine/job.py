@@ -32,7 +32,7 @@ from app.engine.trainers.resumable_sampler import ResumableSamplerMixin
 from app.engine.trainers.training_args import require_device, training_kwargs
 from app.engine.trainers.weight_groups import OptimizerMixin
 from app.runs.events import NoteEvent
-from app.setup.spec import Budget, Spec
+from app.setup.spec import MAX_EVAL_ROWS, Budget, Spec
 
 if TYPE_CHECKING:
     import torch
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
 _ConfigT = TypeVar("_ConfigT", bound="TrainingArguments")
 _RowsT = TypeVar("_RowsT", "Dataset", "IterableDataset")
-
-MAX_EVAL_ROWS = 512  # held-out rows that the loss is computed on: enough for two digits
 
 
 class AuxModel(TypedDict):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 import time
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypedDict
 
+from app.core.dates import format_duration
 from app.planning.memory.device_memory import DeviceMemory
 from app.planning.memory.workload import Workload
+from app.setup.spec import MAX_EVAL_ROWS
 
 # Arithmetic of matrices in 16 bits, without sparsity, in 10¹² operations a second, from the makers' data sheets; for
-# GeForce cards with sums in 32 bits. The first name that is part of the card's own name counts.
+# GeForce cards with sums in 32 bits. The first name that is in the card's own name, as whole words, counts.
 _CARD_TERAFLOPS = {
     "B200": 2250,
     "GH200": 989,
@@ -56,7 +58,7 @@ _FLOAT32_SHARE = 0.25  # of a card's speed where it computes in 32 bits
 _QUANTIZED_SHARE = 0.6  # of the speed where weights are unpacked for each product
 _LAPTOP_SHARE = 0.5  # of the card with the same name in a desktop
 _START_SECONDS = {"cuda": (15, 90), "cpu": (5, 30)}  # loading the libraries, the model and the rows
-_EVALUATIONS_AROUND = 2  # before the first step and after the last
+EVALUATIONS_AROUND = 2  # those that a setup counts: before the first step and after the last
 _MATRIX_SIZE = 1024  # of the measured product
 
 
@@ -67,67 +69,56 @@ class DurationRange(TypedDict):
     high: float
 
 
-def known_duration(measured: float | None, reckoned: DurationRange | None) -> DurationRange | None:
-    """The range that a plan knows: what was measured, else what was reckoned."""
-    return reckoned if measured is None else {"low": measured, "high": measured}
+def format_expected_time(measured: float | None, reckoned: DurationRange | None) -> str:
+    """About so many seconds where these were measured, else a range such as "3 min to 2 h 5 min"; empty where neither is known."""
+    if measured:
+        return f"about {format_duration(measured)}"
+    return f"{format_duration(reckoned['low'])} to {format_duration(reckoned['high'])}" if reckoned else ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TokenCounts:
-    """What a run reads. learned: tokens of all training steps, padding included. read: tokens that it reads without learning
-    them, in evaluations. row: tokens of an average row."""
-
-    learned: float
-    read: float = 0
-    row: float
-
-
-def count_tokens(workload: Workload, row_tokens: float, held_out: int, steps: float) -> TokenCounts:
-    """row_tokens: of an average row, padding included. held_out: rows that every evaluation reads."""
-    knobs = workload.knobs
-    read_rows = (knobs.evaluations + _EVALUATIONS_AROUND) * held_out
-    learned_rows = steps * knobs.batch_size * knobs.accumulation
-    return TokenCounts(learned=learned_rows * row_tokens, read=read_rows * row_tokens, row=row_tokens)
-
-
-def estimate_duration(workload: Workload, tokens: TokenCounts) -> DurationRange | None:
+def estimate_duration(workload: Workload, *, steps: float, row_tokens: float, held_out: int) -> DurationRange | None:
     """How long the steps and evaluations of a workload take; None for a card that the table does not know, and for a
-    method that writes texts while it learns, whose length nobody knows before."""
-    speed = device_flops(workload.device)
+    method that writes texts while it learns, whose length nobody knows before.
+
+    row_tokens: of an average row, padding included. held_out: rows, of which every evaluation reads MAX_EVAL_ROWS at most.
+    """
+    speed, knobs = device_flops(workload.device), workload.knobs
     if speed is None or workload.step.generated_texts:
         return None
     if workload.device.kind == "cuda" and not workload.computes_in_half_precision:
         speed *= _FLOAT32_SHARE
     if workload.spec.model.quantization != "none":
         speed *= _QUANTIZED_SHARE
-    flops = tokens.learned * _learned_token_flops(workload, tokens.row) + tokens.read * _read_token_flops(
-        workload, tokens.row
-    )
+    learned_rows = steps * knobs.batch_size * knobs.accumulation
+    read_rows = (knobs.evaluations + EVALUATIONS_AROUND) * min(held_out, MAX_EVAL_ROWS)
+    passes = learned_rows * _passes_of_a_step(workload) + read_rows
+    flops = passes * row_tokens * _token_flops(workload, row_tokens)
     kind = "cuda" if workload.device.kind == "cuda" else "cpu"
     (low_share, high_share), (first, last) = _REACHED_SHARE[kind], _START_SECONDS[kind]
     return {"low": flops / (speed * high_share) + first, "high": flops / (speed * low_share) + last}
 
 
-def _read_token_flops(workload: Workload, row_tokens: float) -> float:
+def _token_flops(workload: Workload, row_tokens: float) -> float:
     """Of a forward pass: a product and a sum for each weight, and for each earlier token in the attention."""
     shape = workload.model_shape
     attention = 2 * 2 * shape.num_hidden_layers * shape.num_attention_heads * shape.head_dim * row_tokens / 2
     return 2 * shape.active_parameters + attention
 
 
-def _learned_token_flops(workload: Workload, row_tokens: float) -> float:
-    """Of a forward and a backward pass. The backward pass computes directions for what each layer read, and for its weights
-    where they are trained; with recomputation the forward pass happens twice."""
+def _passes_of_a_step(workload: Workload) -> int:
+    """How often a step computes as much as a forward pass. The backward pass finds directions for what each layer read, and
+    for its weights where they are trained; with recomputation the forward pass happens twice, and a reference model reads
+    the rows too."""
     trains_all = workload.spec.adapter.kind == "none" and not workload.spec.adapter.unfreeze
-    passes = 2 + trains_all + workload.recomputes + bool(workload.step.keeps_start)
-    return passes * _read_token_flops(workload, row_tokens)
+    return 2 + trains_all + workload.recomputes + workload.step.keeps_start
 
 
 def device_flops(device: DeviceMemory) -> float | None:
     """Products and sums of matrices a second, at best; None where that is not known."""
     if device.kind == "cpu":
         return measure_processor()
-    teraflops = next((speed for name, speed in _CARD_TERAFLOPS.items() if name in device.name), None)
+    is_part = (speed for name, speed in _CARD_TERAFLOPS.items() if re.search(rf"\b{name}\b", device.name))
+    teraflops = next(is_part, None)
     return teraflops * 1e12 * (_LAPTOP_SHARE if "Laptop" in device.name else 1) if teraflops else None
 
 

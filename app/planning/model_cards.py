@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Literal, TypedDict
 
+from pydantic import Field
+
 from app.core.problems import Problem
+from app.core.validation import FrozenModel
 from app.data import rows
 from app.data.reading import files
 from app.engine.contracts import load_method
-from app.planning.duration import DurationRange, count_tokens, estimate_duration
+from app.planning.duration import DurationRange, estimate_duration
 from app.planning.memory.device_memory import DeviceMemory, read_device_memory
 from app.planning.memory.estimate import estimate_memory
 from app.planning.memory.workload import Workload
@@ -31,6 +34,7 @@ _MAX_OF_ONE_FAMILY = 2
 _SUPERSEDED = ("Qwen/Qwen2.5-", "allenai/OLMo-2-")  # a newer generation of the same sizes is in the catalogue
 _USUAL_ROW_TOKENS = 1024  # of the longest row, where rows are not tokenized yet
 _MAX_PROMPT_TOKENS = 512
+_MAX_COUNT = 10**12  # of rows or tokens
 _FITS = ("yes", "tight", "no")
 
 
@@ -43,14 +47,14 @@ class CardMemory(TypedDict):
     fits: Literal["yes", "tight", "no"]
 
 
-class PlannedRows(TypedDict):
+class PlannedRows(FrozenModel):
     """What a plan has counted of the examples, for another model too. longest: tokens of the longest row. rows: that are
     learned in an epoch. row_tokens: of an average row. held_out: rows that are only read."""
 
-    longest: int
-    rows: int
-    row_tokens: float
-    held_out: int
+    longest: int = Field(ge=1, le=_MAX_COUNT)
+    rows: int = Field(ge=1, le=_MAX_COUNT)
+    row_tokens: float = Field(gt=0, le=_MAX_COUNT)
+    held_out: int = Field(ge=0, le=_MAX_COUNT)
 
 
 class ModelCard(TypedDict):
@@ -134,7 +138,7 @@ def _limit_families(ranked: list[tuple[CatalogueEntry, ModelCard]], count: int) 
 def make_card(facts: ModelFacts, spec: Spec, device: DeviceMemory, planned: PlannedRows | None = None) -> ModelCard:
     """The card of a model in the setup of a resolved Spec. planned: None where nothing is counted yet."""
     entry = load_catalogue().find(facts.name)
-    tokens = planned["longest"] if planned else _USUAL_ROW_TOKENS
+    tokens = planned.longest if planned else _USUAL_ROW_TOKENS
     lengths = RowLengths(text=tokens, learned=tokens, prompt=min(tokens, _MAX_PROMPT_TOKENS))
     workload = Workload(spec, facts.shape, lengths, device, _local_shapes(spec))
     estimate = estimate_memory(spec, facts.shape, lengths, device, workload.other_shapes)
@@ -162,8 +166,8 @@ def make_card(facts: ModelFacts, spec: Spec, device: DeviceMemory, planned: Plan
 
 def _estimate_duration(workload: Workload, planned: PlannedRows) -> DurationRange | None:
     knobs = workload.knobs
-    steps = knobs.steps or math.ceil(planned["rows"] / (knobs.batch_size * knobs.accumulation)) * knobs.epochs
-    return estimate_duration(workload, count_tokens(workload, planned["row_tokens"], planned["held_out"], steps))
+    steps = knobs.steps or math.ceil(planned.rows / (knobs.batch_size * knobs.accumulation)) * knobs.epochs
+    return estimate_duration(workload, steps=steps, row_tokens=planned.row_tokens, held_out=planned.held_out)
 
 
 def _local_shapes(spec: Spec) -> dict[str, ModelShape]:

@@ -71,7 +71,7 @@ COMMON_SETTINGS: list[dict[str, Any]] = [
     {
         "name": "dropout",
         "path": "adapter.dropout",
-        "unused_with": {"adapter.kind": ["none", "ia3", "loha", "lokr"]},
+        "unused_with": {"adapter.kind": ["none"]},
         "type": "float",
         "title": "Dropout",
         "low": 0,
@@ -83,7 +83,7 @@ COMMON_SETTINGS: list[dict[str, Any]] = [
     {
         "name": "init",
         "path": "adapter.init",
-        "unused_with": {"adapter.kind": ["none", "ia3", "loha", "lokr"]},
+        "unused_with": {"adapter.kind": ["none"]},
         "type": "choice",
         "title": "How the adapter begins",
         "default": Adapter().init,
@@ -133,7 +133,7 @@ COMMON_SETTINGS: list[dict[str, Any]] = [
     {
         "name": "experts",
         "path": "adapter.experts",
-        "unused_with": {"adapter.kind": ["none", "ia3", "loha", "lokr"]},
+        "unused_with": {"adapter.kind": ["none"]},
         "type": "lines",
         "title": "Experts with an adapter",
         "default": [],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -15,7 +14,7 @@ from pydantic.fields import FieldInfo
 # affect: `settings_without_effect`.
 Affects = Literal["rows", "order", "length", "timing", "training", "evaluation"]
 # {path of another setting: values of it with which this one has no effect}; no values mean any that is set.
-UnusedWith = Mapping[str, Sequence[str]]
+UnusedWith = JsonDict
 DefaultT = TypeVar("DefaultT")
 ValueT = TypeVar("ValueT")
 
@@ -86,18 +85,18 @@ def knob(
     says, in a few words, what no value means. library_name: what TRL, PEFT or transformers call it, where that differs;
     it is accepted under that name too. None: what the libraries call so in a parent class counts something else here.
     affects: see `Affects`. Both empty: as the setting it replaces in a parent class, else the same name and `training`.
-    unused_with: see `UnusedWith`.
+    unused_with: as in `UnusedWith`.
     """
     limits: JsonDict = {"low": low, "high": high, "safe": safe and [*safe], "unit": unit, "log": log}
     form: JsonDict = {"everyday": everyday, "choices": {**choices} if choices else None, "picks": picks, "empty": empty}
-    form["unused_with"] = {path: [*values] for path, values in unused_with.items()} if unused_with else None
+    meaning: JsonDict = {"library_name": library_name, "affects": affects, "unused_with": unused_with}
     return Field(
         default=default,
         ge=low,
         le=high,
         title=title or None,
         description=sentence,
-        json_schema_extra={**limits, **form, "library_name": library_name, "affects": affects},
+        json_schema_extra={**limits, **form, **meaning},
     )
 
 

@@ -97,6 +97,9 @@ class Source(FrozenModel):
         return value
 
 
+MAX_EVAL_ROWS = 512  # held-out rows that the loss is computed on: enough for two digits
+
+
 class Holdout(FrozenModel):
     """The held-out rows for evaluation, at most one way: a share of all rows, a split of the first source, a separate
     source, or the rows whose column has this value, as text in the file."""

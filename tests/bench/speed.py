@@ -1,7 +1,7 @@
 """Speed: CPU seconds per training step, compared with a plain TRL script, TRL's defaults and a bare PyTorch loop.
 
-Each variant trains the same model (`--model smollm2` for SmolLM2-135M) with the same LoRA on the same rows, in its own process, once for a few steps and once
-for many. The difference in CPU time, divided by the difference in steps, is the cost of one step without the start-up cost.
+Each variant trains the same model (`--model smollm2` for SmolLM2-135M) with the same LoRA on the same rows, in its own
+process, once for a few steps and once for many. The difference in CPU time, divided by the difference in steps, is the cost of one step without the start-up cost.
 The variants are measured in turn in every round and the median is reported, so that load on the machine affects all equally.
 """
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from app.core.problems import Problem
-from app.engine.job import MAX_EVAL_ROWS
 from app.engine.model.device import Device, choose_device
 from app.engine.model.model_config import load_config
 from app.engine.model.model_files import locate_model_files
-from app.planning.duration import DurationRange, count_tokens, estimate_duration
+from app.planning.duration import DurationRange, estimate_duration
 from app.planning.memory.changes import MemoryChange, cheapest_changes
 from app.planning.memory.estimate import MemoryEstimate, estimate_memory
 from app.planning.memory.workload import Workload
@@ -49,8 +48,7 @@ def plan_duration(job: Job, lengths: RowLengths, steps: int, step_tokens: float 
     if question is None or step_tokens is None:
         return None
     row_tokens = step_tokens / (job.knobs.batch_size * job.knobs.accumulation)
-    workload, held_out = Workload(*question), min(len(job.data.holdout), MAX_EVAL_ROWS)
-    return estimate_duration(workload, count_tokens(workload, row_tokens, held_out, steps))
+    return estimate_duration(Workload(*question), steps=steps, row_tokens=row_tokens, held_out=len(job.data.holdout))
 
 
 def memory_question(job: Job, lengths: RowLengths, device: Device) -> MemoryQuestion | None:

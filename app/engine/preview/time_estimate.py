@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, TypedDict
 from app.core.scratch import ScratchFolder
 from app.core.workspace import local_workspace
 from app.engine.active_run import computing_run
-from app.engine.job import MAX_EVAL_ROWS, Job
+from app.engine.job import Job
 from app.engine.libraries import remove_overhead
 from app.engine.model.device import Device, choose_device
 from app.engine.preview.measured_steps import StepTimes, count_step_tokens, step_timer, time_evaluation
 from app.engine.trainers.training_args import SMALL_MODEL_PARAMETERS
+from app.planning.duration import EVALUATIONS_AROUND
 from app.setup import models
 from app.setup.knob import settings_without_effect
+from app.setup.spec import MAX_EVAL_ROWS
 
 if TYPE_CHECKING:
     from app.engine.preview.preview_job import Stamps
@@ -115,7 +117,7 @@ def _smallest_step_tokens(workload: Workload) -> float:
 def evaluation_seconds(times: MeasuredTimes, workload: Workload) -> float:
     """All evaluations during the run: the loss, completions of held-out rows, and of the setup's own prompts."""
     job, knobs = workload.job, workload.job.knobs
-    evaluations, held_out_rows = knobs.evaluations + 2, len(job.data.holdout)
+    evaluations, held_out_rows = knobs.evaluations + EVALUATIONS_AROUND, len(job.data.holdout)
     first_length = getattr(knobs, "max_completion_length", knobs.eval_length)
     later_length = first_length
     if workload.completion_tokens:  # a trained model stops where its examples do

@@ -21,9 +21,7 @@ _LR_SCHEDULER_TYPES = {
     "cosine_with_floor": "cosine_with_min_lr",
     "stable_then_decay": "warmup_stable_decay",
 }  # as the loop calls them
-
-
-_SCHEDULES_WITHOUT_FLOOR = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")
+_SCHEDULES_WITHOUT_FLOOR = ["linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"]
 
 
 class ScheduleKnobs(Knobs):
@@ -80,7 +78,7 @@ class ScheduleKnobs(Knobs):
         safe=(0.0, 0.3),
         unit="of the full size",
         library_name="min_lr_rate",
-        unused_with={"knobs.schedule": _SCHEDULES_WITHOUT_FLOOR},
+        unused_with={"knobs.schedule": [*_SCHEDULES_WITHOUT_FLOOR]},
     )
     decay: float = knob(
         0.2,

@@ -13,7 +13,6 @@ from app.data.reading import files
 from app.data.source_title import source_title
 from app.engine.contracts import load_method
 from app.planning import preflight
-from app.planning.duration import known_duration
 from app.server.abandoned import session_abandonment
 from app.server.error_boundary import EVENT_OPTIONS, Updates, stream_with_error_notice, with_error_notice
 from app.server.views import audit, check_start
@@ -145,10 +144,9 @@ def _until_superseded(updates_stream: Iterator[Updates], visitor: VisitorState) 
 def _stream_preview(view: CheckView, worker: WorkerClient, visitor: VisitorState, spec: Spec) -> Iterator[Updates]:
     yield _show_first_rows(view, worker, spec)
     plan = worker.estimate_run(spec)
-    visitor.start_summary, visitor.planned_seconds = start_bar.render_start_summary(plan), plan["seconds"]
-    visitor.duration = known_duration(plan["seconds"], plan["seconds_range"])
+    visitor.start_summary, visitor.plan = start_bar.render_start_summary(plan), plan
     yield {
-        view.before_start.cost: start_bar.render_cost(visitor.duration, visitor.price),
+        view.before_start.cost: start_bar.render_cost(plan, visitor.price),
         view.stats: dataset_stats.render_dataset_stats(plan, _learning_mode(spec)),
         view.start_summary: visitor.start_summary,
     }
@@ -188,7 +186,7 @@ def _render_batches(response: BatchesPreview | None, spec: Spec) -> tokens.Viewe
 def _show_loading(view: CheckView, visitor: VisitorState, spec: Spec) -> Updates:
     """Placeholders of the final size while the worker reads; at first it also has to load its libraries."""
     loading_text = tokens.FETCHING_TEXT if _needs_download(spec) else tokens.READING_TEXT
-    visitor.start_summary, visitor.planned_seconds, visitor.duration = start_bar.NOTHING_TO_START_HTML, None, None
+    visitor.start_summary, visitor.plan = start_bar.NOTHING_TO_START_HTML, None
     return {
         **show_nothing_rehearsed(view.before_start),
         view.setup: _render_setup_line(spec),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import gradio as gr
 from gradio.blocks import Block
 
-from app.planning.duration import DurationRange
 from app.server.views import audit
 from app.server.views.dry_run import TRY_LABEL
 from app.server.views.rehearsal import BeforeStart, build_before_start
@@ -16,22 +16,24 @@ from components import batches, dataset_stats, dry_run, notices, start_bar, toke
 from components.shell import build_view
 from components.theme import html_block
 
+if TYPE_CHECKING:
+    from app.engine.preview.run_estimate import RunEstimate
+
 
 @dataclass
 class VisitorState:
     """State of one visitor's view.
 
     read_count: number of setups read so far; updates of an older read are dropped. setup_key: key of the setup shown.
-    batches_key: key of the setup whose batches are shown. start_summary: HTML beside the start button. planned_seconds,
-    duration: of the run by its plan, measured and as a range; None where that is unknown. price: dollars an hour.
+    batches_key: key of the setup whose batches are shown. start_summary: HTML beside the start button. plan: of the
+    run; None until it is counted. price: dollars an hour.
     """
 
     read_count: int = 0
     setup_key: str = ""
     batches_key: str = ""
     start_summary: str = start_bar.NOTHING_TO_START_HTML
-    planned_seconds: float | None = None
-    duration: DurationRange | None = None
+    plan: RunEstimate | None = None
     price: float | None = None
     spec: Spec | None = None
 

@@ -45,7 +45,7 @@ def bind_rehearsal_events(view: CheckView, until_superseded: UntilSuperseded) ->
                 before_start,
                 visitor.spec,
                 launch,
-                visitor.planned_seconds,
+                visitor.plan and visitor.plan["seconds"],
                 lambda: has_left() or visitor.read_count != read_number,
             )
             yield from until_superseded(updates, visitor)
@@ -63,7 +63,7 @@ def bind_price_events(view: CheckView) -> None:
 
     def show_cost(visitor: VisitorState, price: float | None) -> Updates:
         visitor.price = price
-        return {view.visitor_state: visitor, view.before_start.cost: start_bar.render_cost(visitor.duration, price)}
+        return {view.visitor_state: visitor, view.before_start.cost: start_bar.render_cost(visitor.plan, price)}
 
     view.before_start.price.change(
         show_cost,

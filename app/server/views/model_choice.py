@@ -20,7 +20,6 @@ from app.setup.catalogue import CatalogueEntry, load_catalogue, search_catalogue
 from app.setup.spec import Model, Spec, parse_spec
 
 _MAX_CATALOGUE_MATCHES = 6
-_MAX_COUNT = 1e12  # of rows or tokens
 
 
 class CardRequest(TypedDict):
@@ -128,18 +127,8 @@ def _read_spec(request: CardRequest) -> Spec:
 
 
 def _planned(request: CardRequest) -> PlannedRows | None:
-    """What the page has of its plan; None where that is not what a plan says."""
-    counts = request.get("planned") or {}
-    longest, rows, row_tokens, held_out = (counts.get(name) for name in ("longest", "rows", "row_tokens", "held_out"))
-    numbers = [number for number in (longest, rows, row_tokens, held_out) if isinstance(number, int | float)]
-    if len(numbers) < len(PlannedRows.__annotations__) or not all(0 <= number < _MAX_COUNT for number in numbers):
-        return None
-    return {
-        "longest": max(1, int(numbers[0])),
-        "rows": int(numbers[1]),
-        "row_tokens": numbers[2],
-        "held_out": int(numbers[3]),
-    }
+    counts = request.get("planned")
+    return validate(PlannedRows, counts, "The plan") if counts else None
 
 
 def _count_cached_models() -> CachedModels:

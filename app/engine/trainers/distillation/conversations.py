@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from app.core.problems import Problem
 from app.data.rows import Row
 from app.engine.datasets.load import build_table
-from app.engine.job import MAX_EVAL_ROWS
+from app.setup.spec import MAX_EVAL_ROWS
 
 if TYPE_CHECKING:
     from app.engine.job import Job

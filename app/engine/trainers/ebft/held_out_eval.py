@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from app.data.rows import Row
 from app.engine.contracts import Metrics
 from app.engine.generation.end_tokens import mask_until_end
-from app.engine.job import MAX_EVAL_ROWS
 from app.engine.tokens.length_batches import pad_texts
 from app.engine.trainers.ebft import block_generation, blocks
 from app.engine.trainers.ebft.feature_rewards import alignment
 from app.engine.trainers.ebft.features import token_batches
 from app.engine.trainers.ebft.likelihood import held_out_loss
 from app.engine.trainers.ebft.prompt_rows import Turns, completion_limit, expand_prompts, tokenize_documents
+from app.setup.spec import MAX_EVAL_ROWS
 
 if TYPE_CHECKING:
     from app.engine.trainers.ebft.strided import StridedMixin
