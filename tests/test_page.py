@@ -22,6 +22,7 @@ from app.data.findings import compatible_methods
 from app.planning import presets
 from app.server.error_boundary import stream_with_error_notice, with_error_notice
 from app.server.page import build_page
+from app.server.page_blocks import PageBlocks
 from app.server.views import pipeline, runs
 from app.worker.client import WorkerClient
 from components import notices, preset_cards, theme
@@ -58,8 +59,7 @@ def test_an_error_fills_the_notice_and_a_success_clears_it() -> None:
     assert with_error_notice(lambda: {other_output: "well"}, notice)() == {notice: "", other_output: "well"}
 
 
-def test_the_error_notice_of_a_stream_comes_with_its_last_update() -> None:
-    """Of two updates in quick succession a browser may render only the second."""
+def test_the_error_of_a_stream_fills_the_notice_and_leaves_the_updates_before() -> None:
     with gr.Blocks(analytics_enabled=False):
         notice, other_output = theme.html_block(), theme.html_block()
 
@@ -68,9 +68,35 @@ def test_the_error_notice_of_a_stream_comes_with_its_last_update() -> None:
         yield {other_output: "nothing"}
         raise Problem("It is gone.", advice="Take another.")
 
-    *_, last_update = stream_with_error_notice(stream_then_raise, notice)()
-    assert last_update[other_output] == "nothing"
+    *updates, last_update = stream_with_error_notice(stream_then_raise, notice)()
+    assert updates == [{notice: ""}, {other_output: "looking"}, {other_output: "nothing"}]
+    assert list(last_update) == [notice]
     assert "It is gone. Take another." in last_update[notice]
+
+
+def test_an_update_that_a_browser_has_not_drawn_yet_is_not_changed_by_the_next() -> None:
+    """Gradio's client makes the edits of an update in the object of the one before."""
+    with PageBlocks(analytics_enabled=False) as demo:
+        examples, answer, notice = (theme.html_block() for _ in range(3))
+        demo.load(lambda: None, None, [examples, answer, notice])
+    (function,) = demo.fns.values()
+    unchanged = gr.skip()
+
+    def send(*values, final: bool = False) -> list:
+        return demo.handle_streaming_diffs(function, [*values], "session", "event", final)
+
+    assert send({"rows": []}, "Once", unchanged) == [{"rows": []}, "Once", unchanged]
+    assert send({"rows": [1]}, "Once upon", unchanged) == [
+        [["replace", [], {"rows": [1]}]],
+        [["append", [], " upon"]],
+        [],
+    ]
+    assert send(unchanged, unchanged, "Done") == [
+        [["replace", [], unchanged]],
+        [["replace", [], unchanged]],
+        [["replace", [], "Done"]],
+    ]
+    assert send(None, None, None, final=True) == [unchanged, unchanged, "Done"]
 
 
 def test_no_event_of_the_page_is_a_public_endpoint() -> None:

@@ -56,21 +56,15 @@ def with_error_notice(event_handler: Callable[Arguments, Updates], notice: gr.HT
 def stream_with_error_notice(
     event_handler: Callable[Arguments, Iterator[Updates]], notice: gr.HTML
 ) -> Callable[Arguments, Iterator[Updates]]:
-    """`with_error_notice` for a handler that yields several updates.
-
-    An error is sent together with the last updates, repeated: of two updates in quick succession a browser may draw
-    only the second.
-    """
+    """`with_error_notice` for a handler that yields several updates."""
 
     @functools.wraps(event_handler)
     def wrapper(*inputs: Arguments.args, **options: Arguments.kwargs) -> Iterator[Updates]:
-        updates: Updates = {notice: ""}
         try:
-            yield updates
-            for updates in event_handler(*inputs, **options):
-                yield updates
+            yield {notice: ""}
+            yield from event_handler(*inputs, **options)
         except Exception as error:  # outermost boundary of the page
-            yield updates | {notice: error_notice(error, event_handler)}
+            yield {notice: error_notice(error, event_handler)}
 
     return wrapper
 

@@ -11,6 +11,7 @@ from app.server import abandoned, sse
 from app.server.error_boundary import EVENT_OPTIONS
 from app.server.host_access import HostAccess, HostOptions
 from app.server.local_access import LocalAccess
+from app.server.page_blocks import PageBlocks
 from app.server.run_downloads import mount_download_routes
 from app.server.views import (
     chat,
@@ -38,7 +39,7 @@ _READY_JS = scripts.call("shell", "ready")
 
 def build_page(worker: WorkerClient) -> gr.Blocks:
     """Builds the page with all views and events. The first visit starts the worker, once its page is usable."""
-    with gr.Blocks(title="Tunesmith", analytics_enabled=False) as demo:
+    with PageBlocks(title="Tunesmith", analytics_enabled=False) as demo:
         with gr.Column(elem_id="side"):
             sidebar_footer = sidebar.build_sidebar()
         with gr.Column(elem_id="main"):

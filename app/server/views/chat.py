@@ -105,12 +105,10 @@ def _ask_handler(view: ChatView, worker: WorkerClient) -> Callable[[str, str, fl
             raise Problem("There is nothing to ask yet.", advice="Type a prompt, or take one of the list.")
         run = store.get_run(visitor_workspace(), run_id)
         chat_prompt = chat.ChatPrompt(prompt, _is_text_completion(run))
-        started = {
+        yield {
             view.side_notice: "",
             view.ask_button: gr.update(interactive=False),
             view.stop_button: gr.update(interactive=True),
-        }
-        yield started | {
             view.prompt: prompt,
             view.answers: chat.render_answer_pair({}, prompt=chat_prompt),
             view.status: notices.render_status("Getting both models ready …"),
@@ -119,15 +117,13 @@ def _ask_handler(view: ChatView, worker: WorkerClient) -> Callable[[str, str, fl
             messages = worker.stream_completions(
                 run.id, prompt, max_new_tokens=_MAX_ANSWER_TOKENS, temperature=temperature
             )
-            yield from (started | updates for updates in _stream_answers(view, messages, chat_prompt))
+            yield from _stream_answers(view, messages, chat_prompt)
         except Exception as error:
-            # Sent together with the enabled buttons: of two updates in quick succession one may be lost.
-            failed = {
+            yield _idle_updates(view) | {
                 view.answers: chat.render_empty_pair(),
                 view.status: "",
                 view.side_notice: error_notice(error, ask),
             }
-            yield started | _idle_updates(view) | failed
 
     return ask
 
@@ -149,7 +145,6 @@ def _measure_handler(view: ChatView, worker: WorkerClient) -> Callable[[str], It
                         view.status: "",
                     }
         except Exception as error:
-            # Sent together with the enabled button: of two updates in quick succession one may be lost.
             enabled = gr.update(interactive=True, value=MEASURE_LABEL)
             yield {view.side_notice: error_notice(error, measure), view.measure_button: enabled}
 

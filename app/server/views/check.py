@@ -52,7 +52,13 @@ def _bind_example_events(view: CheckView, choose_view: ChooseView, worker: Worke
     """Binds what reads the setup and shows its examples and batches."""
 
     def read_examples(visitor: VisitorState, setup: JsonObject, request: gr.Request) -> Iterator[Updates]:
-        wanted_worker = worker.while_wanted(session_abandonment(request))
+        has_left = session_abandonment(request)
+
+        def wanted_worker() -> WorkerClient:
+            """Its questions end once the visitor has left, or has another setup read."""
+            read_number = visitor.read_count
+            return worker.while_wanted(lambda: has_left() or visitor.read_count != read_number)
+
         yield from _read_setup(view, wanted_worker, visitor, lambda: preflight.check_spec(read_chosen_spec(setup)))
 
     def show_more_examples(visitor: VisitorState, request: gr.Request) -> Updates:
@@ -102,9 +108,11 @@ def _bind_dry_run_events(view: CheckView, worker: WorkerClient) -> None:
 
 
 def _read_setup(
-    view: CheckView, worker: WorkerClient, visitor: VisitorState, read_spec: Callable[[], Spec]
+    view: CheckView, wanted_worker: Callable[[], WorkerClient], visitor: VisitorState, read_spec: Callable[[], Spec]
 ) -> Iterator[Updates]:
-    """Updates with the setup's examples, statistics, audit and maybe dry run; none when the setup is shown already."""
+    """Updates with the setup's examples, statistics, audit and maybe dry run; none when the setup is shown already.
+
+    wanted_worker: called once the read has its number."""
     try:
         spec = read_spec()
         setup_key = _setup_key(spec)
@@ -118,7 +126,7 @@ def _read_setup(
     visitor.setup_key, visitor.batches_key, visitor.spec = setup_key, "", spec
     yield _show_loading(view, visitor, spec)
     try:
-        yield from _until_superseded(_stream_preview(view, worker, visitor, spec), visitor)
+        yield from _until_superseded(_stream_preview(view, wanted_worker(), visitor, spec), visitor)
     except Problem:
         nothing_counted = visitor.start_summary == start_bar.NOTHING_TO_START_HTML
         if nothing_counted:  # else what is shown stays

@@ -82,12 +82,10 @@ def _open_handler(view: PublishView, checked_at: str = "") -> Callable[[str, gr.
             yield _show_no_run(view, chat.render_no_result(store.run_title(run), store.is_alive(run)))
             return
         push = publish_job.active_job(run)  # asked first: a push that ends while the Hub answers is followed to its end
-        updates = _show_run(view, run)
-        yield updates
-        updates |= _show_account(view, run, identity.identity_of_request(request).token, checked_at)
-        yield updates  # repeats the first updates: of two in quick succession a browser may draw only the second
+        yield _show_run(view, run)
+        yield _show_account(view, run, identity.identity_of_request(request).token, checked_at)
         if push:
-            yield from (updates | progress for progress in _stream_push(view, push))
+            yield from _stream_push(view, push)
 
     return open_view
 
@@ -108,17 +106,16 @@ def _publish_handler(view: PublishView) -> Callable[[str, str | None, str, bool,
         run_id: str, owner: str | None, title: str, private: bool, request: gr.Request
     ) -> Iterator[Updates]:
         run, token = store.get_run(visitor_workspace(), run_id), identity.identity_of_request(request).token
-        started = {
+        yield {
             view.notice: "",
             view.publish_button: gr.update(**DISABLED),
             view.fixed_name_button: _offer_valid_name(title),
         }
         try:
             push = publish_job.start_publishing(run, f"{owner}/{title.strip()}", private, token)
-            yield from (started | progress for progress in _stream_push(view, push))
+            yield from _stream_push(view, push)
         except Exception as error:
-            # Sent together with the enabled button: of two updates in quick succession one may be lost.
-            yield started | {
+            yield {
                 view.publish_button: gr.update(interactive=True),
                 view.progress: "",
                 view.notice: error_notice(error, publish_run),

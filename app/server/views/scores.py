@@ -89,24 +89,22 @@ def bind_scoring_events(panel: ScoringPanel, open_run: gr.HTML, worker: WorkerCl
             question = ScoreQuestion(run.id, prompt, steps=_non_empty_lines(steps))
         else:
             question = ScoreQuestion(run.id, prompt, answers=tuple(text for text in (first, second) if text.strip()))
-        busy_updates = {
+        yield {
             panel.side_notice: "",
             panel.ask_button: gr.update(interactive=False),
             panel.status: notices.render_status("Getting the model ready …"),
         }
-        yield busy_updates
         idle_updates = {panel.ask_button: gr.update(interactive=True), panel.status: ""}
         try:
             for message in worker.stream(question):
                 if "waiting" in message:
-                    yield busy_updates | {panel.status: notices.render_status(message["waiting"])}
+                    yield {panel.status: notices.render_status(message["waiting"])}
                 elif "done" in message:
                     yield idle_updates | {
                         panel.side_notice: "",
                         panel.report: _render_scoring(question, message["done"]),
                     }
         except Exception as error:
-            # Sent together with the enabled button: of two updates in quick succession one may be lost.
             yield idle_updates | {panel.report: "", panel.side_notice: error_notice(error, score_answers)}
 
     panel.ask_button.click(
