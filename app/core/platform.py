@@ -145,8 +145,10 @@ def _address_space_bytes() -> int:
 
 
 def limit_cpu_time(seconds: int) -> None:
-    """Lets the system end this process after so many seconds of computing; waiting does not count."""
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    """Lets the system end this process with SIGXCPU after so many seconds of computing; waiting does not count."""
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (seconds, seconds + 1)
+    )  # at the second it would be SIGKILL, which says nothing
 
 
 def limit_resources(*, memory: int, file_size: int, processes: int, open_files: int) -> None:
