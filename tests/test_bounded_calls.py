@@ -102,6 +102,10 @@ def test_an_archive_of_very_many_names_is_answered_in_time(calls: BoundedCalls, 
     with contextlib.suppress(Problem):  # a quick machine reads all names in the time allowed
         preview(calls, path)
     assert time.monotonic() - start < 12
+    start = time.monotonic()
+    with pytest.raises(Problem, match="more than 1 seconds"):
+        preview(calls, path, seconds=1)
+    assert time.monotonic() - start < 3
 
 
 @pytest.mark.slow

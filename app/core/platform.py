@@ -146,9 +146,8 @@ def _address_space_bytes() -> int:
 
 def limit_cpu_time(seconds: int) -> None:
     """Lets the system end this process with SIGXCPU after so many seconds of computing; waiting does not count."""
-    resource.setrlimit(
-        resource.RLIMIT_CPU, (seconds, seconds + 1)
-    )  # at the second it would be SIGKILL, which says nothing
+    # At the second limit the signal is SIGKILL, which does not say why.
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
 
 
 def limit_resources(*, memory: int, file_size: int, processes: int, open_files: int) -> None:

@@ -112,7 +112,8 @@ def _read_setup(
 ) -> Iterator[Updates]:
     """Updates with the setup's examples, statistics, audit and maybe dry run; none when the setup is shown already.
 
-    wanted_worker: called once the read has its number."""
+    wanted_worker: called once the read has its number.
+    """
     try:
         spec = read_spec()
         setup_key = _setup_key(spec)
