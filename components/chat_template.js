@@ -8,7 +8,8 @@ import { findShipped } from './model_values.js';
 
 /** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
 
-const TRL_TEMPLATE = /^trl:[a-z0-9_]+$/;
+const NAMED_TEMPLATE = /^(chatml|trl:[a-z0-9_]+)$/;
+const CHATML = 'chatml';
 const PASTED = 'pasted';
 const PAUSE = 500; // milliseconds without a key before it is tried
 const MAX_LENGTH = 1e6; // characters
@@ -24,13 +25,14 @@ const TEXT_EXPLANATION =
 /** Which option of the list a template is. @param {string} template @param {boolean} isPasting */
 export function templateOption(template, isPasting) {
   if (!template) return isPasting ? PASTED : '';
-  return TRL_TEMPLATE.test(template) ? template : PASTED;
+  return NAMED_TEMPLATE.test(template) ? template : PASTED;
 }
 
 /** @param {string} template */
 export function templateName(template) {
   if (!template) return 'the model’s own';
-  return TRL_TEMPLATE.test(template) ? template.replace('trl:', '') : 'the preset’s';
+  if (template === CHATML) return 'ChatML';
+  return NAMED_TEMPLATE.test(template) ? template.replace('trl:', '') : 'the preset’s';
 }
 
 /** The template in a tokenizer_config.json; empty where there is none. @param {string} json */
@@ -199,6 +201,7 @@ function createInputs(trlTemplates, { choose, setTemplate, readFile }) {
     'select',
     { id: 'format-input', 'aria-describedby': 'format-says format-note', onchange: choose },
     createOption('', 'The model’s own'),
+    createOption(CHATML, 'ChatML, the plain one of many models'),
     createOption(PASTED, 'One of your own, pasted or uploaded'),
     create('optgroup', { label: 'As TRL writes them for' }, ...trlOptions),
   );

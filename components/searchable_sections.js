@@ -14,7 +14,8 @@ export const EXAMPLES = {
   sentence:
     'dataset data file upload CSV JSONL Parquet Hub path source config subset split revision streaming weight mixture ' +
     'mapping columns roles speakers labels layout format rows limit start skip encoding headless parts test set ' +
-    'held out holdout validation evaluation eval kept aside drop duplicates',
+    'held out holdout validation evaluation eval kept aside drop duplicates train_dataset eval_dataset dataset_name ' +
+    'dataset_config dataset_train_split dataset_test_split',
 };
 export const MODEL = {
   name: 'model',

@@ -20,6 +20,12 @@ def test_the_model_template_is_rendered_with_its_end_token() -> None:
     assert (preview["end"], preview["broken"]) == ("<|im_end|>", [])
 
 
+def test_chatml_is_a_template_by_name() -> None:
+    preview = preview_template(Model(template="chatml"))
+    assert preview["text"] == "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nGood day<|im_end|>\n"
+    assert preview_template(Model(template="trl:qwen2_5"))["text"] != preview["text"]  # it adds a system message
+
+
 def test_unknown_special_tokens_and_a_missing_end_token_are_reported() -> None:
     assert preview_template(Model(template=TEMPLATE_WITHOUT_END_TOKENS))["end"] == ""
     unknown_token_preview = preview_template(Model(template="trl:gemma"))

@@ -93,10 +93,10 @@ def _check_template(facts: ModelFacts, spec: Spec) -> Iterator[Finding]:
         return
     if facts.template is None:
         text = "This model has no chat format: it is a base model that has never seen a conversation. Choose its instruct version, or take a format, which it then learns."
-        yield _finding("no_template", "careful", text, "Take the format ChatML of Qwen", model__template="trl:qwen2_5")
+        yield _finding("no_template", "careful", text, "Take the format ChatML", model__template="chatml")
     elif facts.chat is None:
         text = "The chat format of this model is not valid. Take another one."
-        yield _finding("no_template", "wrong", text, "Take the format ChatML of Qwen", model__template="trl:qwen2_5")
+        yield _finding("no_template", "wrong", text, "Take the format ChatML", model__template="chatml")
 
 
 def _needs_template(spec: Spec) -> bool:

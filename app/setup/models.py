@@ -98,6 +98,10 @@ def read_tensor_sizes(file: Path) -> list[int]:
 # -- chat templates -----------------------------------------------------------------------------------------------
 
 
+# The plain template of most open models, without a system message of its own. The practice model has it.
+CHATML_TEMPLATE = paths.ROOT / "presets/pocket/chat_template.jinja"
+
+
 def chat_template_names() -> list[str]:
     """Names of the chat templates that TRL ships, without the variants that TRL only uses in training."""
     return sorted(path.stem for path in chat_template_folder().glob("*.jinja") if not path.stem.endswith("_training"))

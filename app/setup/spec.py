@@ -20,8 +20,8 @@ _SOURCE_PATTERN = re.compile(
     rf"sample:[a-z0-9_]+|hub:{HUB_NAME.pattern}|upload:[0-9a-f]{{64}}(\.[a-z]+)?|path:.+", re.ASCII | re.DOTALL
 )
 MAX_STEPS = 10_000_000  # of one run
-# a chat template that TRL ships, by name instead of its text
-NAMED_TEMPLATE = re.compile(r"trl:([a-z0-9_]{1,60})", re.ASCII)
+# a chat template by name instead of its text: ChatML, or one that TRL ships
+NAMED_TEMPLATE = re.compile(r"chatml|trl:(?P<trl_name>[a-z0-9_]{1,60})", re.ASCII)
 
 
 def _validate_split_name(value: str) -> str:
@@ -38,7 +38,7 @@ _MAX_ROWS = 2**53  # larger ones are not exact in a browser
 class Model(FrozenModel):
     """The base model, and the adapter or run that training starts from.
 
-    start_from: `run:ID` or a Hub adapter `owner/name`. template: the chat template, as text or as `trl:NAME`.
+    start_from: `run:ID` or a Hub adapter `owner/name`. template: the chat template, as text, `trl:NAME` or `chatml`.
     new_tokens: tokens that are added to the vocabulary, trained and saved with the adapter. embedding_multiple: when
     the embeddings grow, their number of rows becomes a multiple of this. quantization: of the frozen weights, 4 bits
     (nf4, fp4) or 8 bits (int8); only with an adapter.

@@ -115,6 +115,8 @@ test('a chat template is one of a list, or pasted', () => {
   assert.equal(templateOption('', false), '');
   assert.equal(templateOption('', true), 'pasted');
   assert.equal(templateOption('trl:qwen3', false), 'trl:qwen3');
+  assert.equal(templateOption('chatml', false), 'chatml');
+  assert.equal(templateName('chatml'), 'ChatML');
   assert.equal(templateOption('{% for m in messages %}', false), 'pasted');
   assert.equal(templateName('trl:qwen3'), 'qwen3');
   assert.equal(templateInConfig('{"chat_template": "x"}'), 'x');

@@ -70,14 +70,15 @@ SandboxedEnvironment.default_binop_table = SandboxedEnvironment.default_binop_ta
 
 
 def template_text(template: str) -> str:
-    """A chat template's text: as it was pasted, or `trl:NAME` of those that TRL ships. Raises Problem."""
+    """A chat template's text: as it was pasted, of ChatML, or `trl:NAME` of those that TRL ships. Raises Problem."""
     match = NAMED_TEMPLATE.fullmatch(template.strip())
     if match is None:
         return template
-    path = models.chat_template_folder() / f"{match.group(1)}.jinja"
+    name = match["trl_name"]
+    path = models.chat_template_folder() / f"{name}.jinja" if name else models.CHATML_TEMPLATE
     if not path.is_file():
         raise Problem(
-            f"TRL ships no chat format called “{match.group(1)}”.",
+            f"TRL ships no chat format called “{name}”.",
             advice=f"Choose one of {', '.join(models.chat_template_names())}.",
         )
     return path.read_text(encoding="utf-8")
