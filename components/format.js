@@ -109,6 +109,12 @@ const SPELLINGS = /** @type {Record<string, string>} */ ({
   lora: 'LoRA',
   dora: 'DoRA',
   rslora: 'rsLoRA',
+  ia3: 'IA³',
+  loha: 'LoHa',
+  lokr: 'LoKr',
+  oft: 'OFT',
+  vera: 'VeRA',
+  fourierft: 'FourierFT',
   fp32: 'fp32',
   bf16: 'bf16',
 });

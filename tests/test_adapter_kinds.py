@@ -14,6 +14,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "ia3": {"kind": "ia3"},
     "ia3 beside 4 bits": {"kind": "ia3"},
     "loha": {"kind": "loha", "r": 4, "alpha": 8},
+    "oft": {"kind": "oft", "r": 8},
+    "oft beside 4 bits": {"kind": "oft", "r": 8},
+    "vera": {"kind": "vera", "r": 64, "dropout": 0.0},
+    "fourierft": {"kind": "fourierft"},
     "lokr": {"kind": "lokr", "r": 4, "alpha": 8, "unfreeze": ["model.norm"], "targets": "layers.*.mlp.*"},
 }
 
@@ -34,7 +38,7 @@ def test_another_kind_learns_reloads_resumes_and_goes_on(case: str, tmp_path: Pa
             return control
 
     def build_trainer() -> Any:
-        job = build_job(tmp_path, model, adapter, learning_rate=1e-2)
+        job = build_job(tmp_path, model, adapter, learning_rate=5e-2 if adapter["kind"] == "vera" else 1e-2)
         job.callbacks.append(SaveAtStepTwo())
         return job.method.build(job)
 
@@ -66,6 +70,8 @@ def test_another_kind_learns_reloads_resumes_and_goes_on(case: str, tmp_path: Pa
     ({"kind": "loha", "dropout": 0.1}, {}, "dropout"),
     ({"kind": "ia3"}, {"new_tokens": ["<auth>"]}, "new tokens"),
     ({"kind": "lokr"}, {"quantization": "nf4"}, "weights held as nf4"),
+    ({"kind": "fourierft"}, {"quantization": "int8"}, "weights held as int8"),
+    ({"kind": "oft", "dropout": 0.1}, {}, "dropout"),
     ({"kind": "ia3", "init": "gaussian"}, {}, "an initialisation as gaussian"),
 ])  # fmt: skip
 def test_what_only_lora_has_is_refused_by_name(adapter: dict[str, Any], model: dict[str, Any], conflict: str, tmp_path: Path) -> None:  # fmt: skip

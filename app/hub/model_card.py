@@ -159,7 +159,7 @@ def _summary_sentence(spec: Spec, context: CardContext) -> str:
     base = f"[{context.base}](https://huggingface.co/{context.base})" if context.base else _inline_code(spec.model.id)
     name = f"the practice model of Tunesmith ({base})" if spec.model.id in models.SHIPPED_MODELS else base
     begun_as = "" if spec.adapter.init == "default" else f", begun as {spec.adapter.init}"
-    rank = "" if spec.adapter.kind == "ia3" else f", rank {spec.adapter.as_stored.r}"
+    rank = f", rank {spec.adapter.as_stored.r}" if spec.adapter.has_rank else ""
     adapter = f"An adapter ({spec.adapter.kind}{rank}{begun_as})"
     subject = "All weights" if spec.adapter.kind == "none" else adapter
     method = load_method(spec.method)

@@ -19,15 +19,18 @@ _INITS_WITH_BOTH_HALVES = ("pissa", "pissa_niter_4", "pissa_niter_16", "olora")
 
 
 class Adapter(FrozenModel):
-    """What is trained: a low-rank adapter of rank `r` scaled by alpha/r (rslora: alpha/√r), with `ia3` one factor for
-    each number that a layer gives, without rank or alpha, or with `none` all weights.
+    """What is trained: a low-rank adapter of rank `r` scaled by alpha/r (rslora: alpha/√r), another kind of adapter, or
+    with `none` all weights.
+
+    `oft` rotates the input of a layer in blocks of `r` numbers; `vera` scales `r` fixed random directions. Both have no
+    alpha; `ia3`, one factor for each number that a layer gives, and `fourierft`, 1000 waves for each layer, have no rank either.
 
     targets: “auto”, or the names of the adapted layers, in which * stands for anything. unfreeze: layers whose full
     weights are trained: in addition to an adapter, or with `none` instead of all weights. experts: stacked weights of
     a mixture of experts that get an adapter, by their full names, such as mlp.experts.gate_up_proj. init: how the adapter's weights begin.
     """
 
-    kind: Literal["lora", "dora", "rslora", "ia3", "loha", "lokr", "none"] = "lora"
+    kind: Literal["lora", "dora", "rslora", "ia3", "loha", "lokr", "oft", "vera", "fourierft", "none"] = "lora"
     r: int = Field(default=16, ge=1, le=1024)
     alpha: float = Field(default=32, gt=0, le=4096, json_schema_extra={"library_name": "lora_alpha"})
     dropout: float = Field(default=0.0, ge=0, lt=1, json_schema_extra={"library_name": "lora_dropout"})
@@ -59,6 +62,21 @@ class Adapter(FrozenModel):
     def is_lora(self) -> bool:
         """Whether it is LoRA or a variant, which PEFT supports in most combinations."""
         return self.kind in ("lora", "dora", "rslora")
+
+    @property
+    def has_rank(self) -> bool:
+        """Whether `r` decides its size."""
+        return self.kind not in ("none", "ia3", "fourierft")
+
+    @property
+    def has_strength(self) -> bool:
+        """Whether `alpha` scales it."""
+        return self.is_lora or self.kind in ("loha", "lokr")
+
+    @property
+    def computes_whole_matrices(self) -> bool:
+        """Whether each step computes a matrix as large as the layer from it."""
+        return self.kind in ("loha", "lokr", "fourierft")
 
     @property
     def as_stored(self) -> Adapter:

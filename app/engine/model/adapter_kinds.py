@@ -1,4 +1,4 @@
-"""Kinds of adapters: IA³, LoHa and LoKr beside LoRA, and which other settings each of them can be combined with."""
+"""Kinds of adapters beside LoRA, and which other settings each of them can be combined with."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def build_other_config(spec: Spec, model_type: str, common: dict[str, Any]) -> P
     adapter = spec.adapter
     if adapter.kind == "ia3":
         return peft.IA3Config(feedforward_modules=_feedforward_layers(model_type, common["target_modules"]), **common)
+    if adapter.kind == "oft":  # of an adapter's rank a person expects that more holds more, as a larger block does
+        return peft.OFTConfig(oft_block_size=adapter.r, **common)
+    if adapter.kind == "vera":
+        return peft.VeraConfig(r=adapter.r, vera_dropout=adapter.dropout, **common)
+    if adapter.kind == "fourierft":
+        return peft.FourierFTConfig(init_weights=True, **common)  # True: as nothing
     config = {"loha": peft.LoHaConfig, "lokr": peft.LoKrConfig}[adapter.kind]
     return config(r=adapter.r, alpha=adapter.alpha, **common)
 
@@ -33,11 +39,12 @@ def require_supported(spec: Spec, *, trains_tokens: bool) -> None:
     if adapter.is_lora:
         return
     lora_only = {
-        "dropout": bool(adapter.dropout),
+        "dropout": bool(adapter.dropout) and adapter.kind != "vera",
         "experts": bool(adapter.experts),
         "new tokens": trains_tokens,
         f"an initialisation as {adapter.init}": adapter.init != "default",
-        f"weights held as {spec.model.quantization}": spec.model.quantization != "none" and adapter.kind != "ia3",
+        f"weights held as {spec.model.quantization}": spec.model.quantization != "none"
+        and adapter.computes_whole_matrices,
     }
     conflict = next((name for name, is_requested in lora_only.items() if is_requested), None)
     if conflict:

@@ -8,7 +8,8 @@ from typing import Any, TypedDict
 
 
 class AdapterConfig(TypedDict, total=False):
-    """Fields of PEFT's adapter_config.json that are read here. peft_type, task_type: as in PEFT. alpha: of kinds other than LoRA. revision: of the base."""
+    """Fields of PEFT's adapter_config.json that are read here. peft_type, task_type: as in PEFT. alpha, oft_block_size: of
+    kinds other than LoRA. revision: of the base."""
 
     base_model_name_or_path: str | None
     revision: str | None
@@ -17,6 +18,7 @@ class AdapterConfig(TypedDict, total=False):
     r: int
     lora_alpha: float
     alpha: float
+    oft_block_size: int
     modules_to_save: list[str] | None
     use_dora: bool
     use_rslora: bool

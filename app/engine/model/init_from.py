@@ -84,9 +84,15 @@ def require_same_adapter(job: Job, model: PreTrainedModel) -> None:
             advice="Check its spelling and your connection. If it is a whole model, choose it as the model itself.",
         )
     existing_phrase = _adapter_phrase(
-        _adapter_kind(config), config.get("r"), config.get("lora_alpha", config.get("alpha"))
+        _adapter_kind(config),
+        config.get("r") or config.get("oft_block_size"),
+        config.get("lora_alpha", config.get("alpha")),
     )
-    requested_phrase = _adapter_phrase(requested.kind, requested.r, requested.alpha)
+    requested_phrase = _adapter_phrase(
+        requested.kind,
+        requested.r if requested.has_rank else None,
+        requested.alpha if requested.has_strength else None,
+    )
     if existing_phrase != requested_phrase:
         raise Problem(
             f"The adapter to go on from is of the kind {existing_phrase}, and this setup asks for {requested_phrase}.",
@@ -136,10 +142,11 @@ def _modules_to_save(config: AdapterConfig) -> list[str]:
 
 
 def _adapter_phrase(kind: str, rank: int | None, alpha: float | None) -> str:
-    """What makes two adapters of the same shape; IA³ has neither rank nor strength."""
+    """What makes two adapters of the same shape. rank, alpha: None where the kind has none."""
     if kind == "none":
         return "no adapter"
-    return kind if kind == "ia3" or alpha is None else f"{kind} with rank {rank} and strength {alpha:g}"
+    traits = [f"{name} {value:g}" for name, value in (("rank", rank), ("strength", alpha)) if value is not None]
+    return f"{kind} with {' and '.join(traits)}" if traits else kind
 
 
 def _adapter_kind(config: AdapterConfig) -> str:

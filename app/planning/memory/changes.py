@@ -174,7 +174,7 @@ def _shrink_optimizer(workload: Workload) -> Iterator[_Proposal]:
 
 
 def _halve_precision(workload: Workload) -> Iterator[_Proposal]:
-    if workload.knobs.precision == "fp32" and workload.device.half_precision:
+    if workload.knobs.precision == "fp32" and workload.device.half_precision(workload.shape.num_parameters):
         yield _Proposal(
             "precision",
             "Compute in half precision",
@@ -197,7 +197,7 @@ def _add_adapter(workload: Workload) -> Iterator[_Proposal]:
 
 
 def _quantize(workload: Workload) -> Iterator[_Proposal]:
-    takes_quantization = workload.has_adapter and workload.spec.adapter.kind not in ("loha", "lokr")
+    takes_quantization = workload.has_adapter and not workload.spec.adapter.computes_whole_matrices
     if takes_quantization and workload.spec.model.quantization in ("none", "int8"):
         yield _Proposal(
             "quantization",

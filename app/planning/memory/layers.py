@@ -12,6 +12,7 @@ from app.setup.adapter import Adapter
 from app.setup.model_shape import ModelShape
 from app.setup.spec import Spec
 
+_FOURIER_FREQUENCIES = 1000  # trained for each layer, PEFT's default
 _TABLES = ("embed_tokens", "lm_head")
 _MLP_NAMES = {3: ("gate_proj", "up_proj", "down_proj"), 2: ("up_proj", "down_proj")}
 
@@ -122,9 +123,7 @@ def count_trained(spec: Spec, shape: ModelShape) -> TrainedWeights:
         not_in_matrices=not_in_matrices,
         adapted_layers=len(adapted),
         adapted_outputs=sum(layer.outputs for layer in adapted),
-        merged_weights=sum(
-            layer.weights for layer in (*stacks, *(adapted if adapter.kind in ("loha", "lokr") else ()))
-        ),
+        merged_weights=sum(layer.weights for layer in (*stacks, *(adapted if adapter.computes_whole_matrices else ()))),
     )
 
 
@@ -134,6 +133,12 @@ def _adapter_weights(adapter: Adapter, layer: Layer) -> int:
         return layer.inputs if layer.name.endswith("down_proj") else layer.outputs
     if adapter.kind == "lokr":
         return _kronecker_weights(adapter.r, layer)
+    if adapter.kind == "oft":
+        return layer.inputs * (_nearest_divisor(layer.inputs, adapter.r) - 1) // 2
+    if adapter.kind == "vera":
+        return adapter.r + layer.outputs
+    if adapter.kind == "fourierft":
+        return _FOURIER_FREQUENCIES
     low_rank = adapter.r * (layer.inputs + layer.outputs) * layer.count
     return low_rank * (2 if adapter.kind == "loha" else 1) + (layer.outputs if adapter.kind == "dora" else 0)
 
@@ -143,6 +148,12 @@ def _kronecker_weights(r: int, layer: Layer) -> int:
     (rows, large_rows), (columns, large_columns) = _near_square(layer.outputs), _near_square(layer.inputs)
     is_full = r >= max(large_rows, large_columns) / 2
     return rows * columns + (large_rows * large_columns if is_full else r * (large_rows + large_columns))
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
+    """The size of a block that PEFT takes where the wanted one does not divide the number."""
+    divisors = (divisor for divisor in range(1, number + 1) if number % divisor == 0)
+    return min(divisors, key=lambda divisor: (abs(divisor - wanted), divisor))
 
 
 def _near_square(number: int) -> tuple[int, int]:
