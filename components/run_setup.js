@@ -38,10 +38,12 @@ export function mount({ element, server }) {
     part('repeat').hidden = !setup.command;
     setText(part('log'), setup.log || 'Nothing was written yet.');
     setText(part('result'), setup.result || 'There is none yet.');
-    for (const name of ['setup', 'log', 'result']) {
+    setText(part('profile'), setup.profile);
+    for (const box of root.querySelectorAll('[data-part=profiled]')) box.toggleAttribute('hidden', !setup.profile);
+    for (const name of ['setup', 'log', 'profile', 'result']) {
       const link = query(root, `[data-download=${name}]`, HTMLAnchorElement);
       link.href = `download/${name}?${new URLSearchParams({ run })}`;
-      link.hidden = name !== 'setup' && !setup[/** @type {'log' | 'result'} */ (name)];
+      link.hidden = name !== 'setup' && !setup[/** @type {'log' | 'profile' | 'result'} */ (name)];
     }
     for (const note of root.querySelectorAll('[data-copied]')) setText(note, '');
   }

@@ -24,6 +24,8 @@ the environment of Tunesmith:</p><pre tabindex="0" role="region" aria-label="The
 <p class="actions"><button type="button" class="button" data-copy="command">Copy the command</button><span role="status" data-copied="command"></span></p></section>
 <section><h3>What it left</h3><dl class="run-files"><dt>Folder</dt><dd><code data-part="folder"></code></dd>
 <dt>Log</dt><dd><a download data-download="log">Download the whole log</a> <span data-part="log"></span></dd>
+<dt data-part="profiled">Profile</dt><dd data-part="profiled"><a download data-download="profile">Download the trace of some steps</a>
+<span data-part="profile"></span>, for <em>chrome://tracing</em> or Perfetto</dd>
 <dt>Result</dt><dd><a download data-download="result">Download the result (zip)</a> <span data-part="result"></span></dd></dl></section></div>"""
 
 
@@ -37,7 +39,7 @@ def build_run_setup(*server_functions: Callable[..., Any], **html_options: Any) 
 def _demo() -> None:
     def read_run_setup(_: str) -> dict[str, Any]:
         rate = {"path": "knobs.epochs", "title": "Epochs", "before": "5", "after": "2"}
-        files = {"folder": "/home/ada/.tunesmith/runs/first-tune", "log": "12 KB", "result": ""}
+        files = {"folder": "/home/ada/.tunesmith/runs/first-tune", "log": "12 KB", "profile": "80 KB", "result": ""}
         text = {"title": "First tune", "toml": 'method = "sft"\n', "command": "python -m app run spec.json"}
         return {"answer": {**text, "preset": "First tune", "changes": [rate], **files}}
 

@@ -339,6 +339,7 @@ export interface RunSetup {
   changes: SettingChange[];
   folder: string;
   log: string;
+  profile: string;
   result: string;
 }
 

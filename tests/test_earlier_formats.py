@@ -36,6 +36,7 @@ SETTINGS_SINCE = {  # that earlier Specs do not have
     "adam_beta2": 0.999,
     "adam_epsilon": 1e-08,
     "loraplus_lr_ratio": 1.0,
+    "dataloader_workers": 0,
 }
 ADAPTER_SETTINGS_SINCE = {"init": "default"}
 SOURCE_SETTINGS_SINCE = {"empty_words": "auto", "labels": {}}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -183,6 +185,23 @@ def test_a_nan_loss_ends_the_run_with_advice(tmp_path: Path) -> None:
     first_step = events.of_type(run_events, events.StepEvent)[0]
     assert first_step.metrics["train/loss"] is None
     assert "train/loss" in first_step.nonfinite
+
+
+def test_profiled_steps_and_batches_of_other_processes_leave_what_is_learned_unchanged(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "chats.jsonl", conversation_rows(40))
+    plain, watched = (
+        train(build_spec("sft", source, {"steps": 6, "batch_size": 4} | knobs))
+        for knobs in ({}, {"profile_steps": 2, "dataloader_workers": 1})
+    )
+    assert run_losses(watched) == run_losses(plain)
+    with gzip.open(watched.profile) as file:
+        trace_events = json.load(file)["traceEvents"]
+    assert len([event for event in trace_events if event["name"].startswith("ProfilerStep#")]) == 2
+    notes = [event.text for event in events.of_type(events.read_events(watched.events), events.NoteEvent)]
+    assert any(
+        re.search(r"2 steps were profiled\. Most of their time went to aten::\w+ \(\d+%\)", note) for note in notes
+    )
+    assert not plain.profile.exists()
 
 
 def test_a_run_that_reaches_its_budget_stops_and_saves(tmp_path: Path) -> None:

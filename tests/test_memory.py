@@ -184,7 +184,7 @@ def test_a_packed_row_is_full_however_short_the_texts() -> None:
 
 
 @pytest.mark.parametrize("fields", [
-    {}, {"targets": "q_proj,v_proj"}, {"kind": "dora"}, {"r": 4, "unfreeze": ["embed_tokens"]}, {"unfreeze": ["layers.3"]}, {"unfreeze": ["layers.*.mlp.down_proj"], "targets": "q_proj"}, {"r": 8, "init": "pissa", "kind": "rslora"}, {"kind": "ia3"}, {"kind": "loha"}, {"kind": "lokr"}, {"kind": "lokr", "r": 4},
+    {}, {"targets": "q_proj,v_proj"}, {"kind": "dora"}, {"r": 4, "unfreeze": ["embed_tokens"]}, {"unfreeze": ["layers.3"]}, {"unfreeze": ["layers.*.mlp.down_proj"], "targets": "q_proj"}, {"r": 8, "init": "pissa", "kind": "rslora"}, {"kind": "ia3"}, {"kind": "loha"}, {"kind": "lokr"}, {"kind": "lokr", "r": 4}, {"kind": "oft"}, {"kind": "oft", "r": 7}, {"kind": "vera", "r": 64}, {"kind": "fourierft"},
     {"targets": "layers.*.q_proj,model.layers.*1.mlp.*"},
 ])  # fmt: skip
 def test_trained_weights_are_counted_as_peft_counts_them(fields: dict[str, Any], tmp_path: Path) -> None:

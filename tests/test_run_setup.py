@@ -131,6 +131,9 @@ def test_setup_log_and_result_are_downloaded_as_files(run: Run, get: Callable[..
     assert read_spec_file(tmp_path / "setup.toml") == run.spec
     assert get("setup").headers["content-disposition"] == 'attachment; filename="gr-e-b-x.toml"'
     assert get("log").content == b"first\n" + b"last \xff\n" * 9_000
+    assert (get("profile").status_code, read_run_setup(run.id)["answer"]["profile"]) == (404, "")
+    run.profile.write_bytes(b"trace")
+    assert (get("profile").content, read_run_setup(run.id)["answer"]["profile"]) == (b"trace", "1 kB")
     with zipfile.ZipFile(io.BytesIO(get("result").content)) as archive:
         assert archive.testzip() is None
         assert archive.namelist() == ["adapter/adapter_model.safetensors", "adapter/more/a.json"]

@@ -23,6 +23,7 @@ from app.engine.lockless_property import lockless_cached_property
 from app.engine.model import init_from, quantization
 from app.engine.model.adapter_init import initialize_adapter
 from app.engine.model.device import Device, choose_device
+from app.engine.model.processor_precision import automatic_precision
 from app.engine.model.tokenizer import load_tokenizer, with_template_arguments
 from app.engine.reward_runtime import reward_factory
 from app.engine.reward_runtime.error_policy import RewardErrorPolicy
@@ -96,7 +97,11 @@ class Job:
 
     @cached_property
     def knobs(self) -> Any:
-        return self.method.knobs.model_validate(self.spec.knobs)
+        """The method's settings. Of a training on a processor the precision `auto` is what was measured there."""
+        knobs = self.method.knobs.model_validate(self.spec.knobs)
+        if self.preview or not self.device.is_cpu or knobs.precision != "auto":
+            return knobs
+        return knobs.model_copy(update={"precision": automatic_precision(self.spec.model)})
 
     @cached_property
     def trainers_tokenizer(self) -> PreTrainedTokenizerBase:

@@ -1,4 +1,4 @@
-"""Downloads of a run: its setup as a file, its whole log, and its result."""
+"""Downloads of a run: its setup as a file, its whole log, its profile and its result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from app.runs import events, result_archive, store
 from app.runs.store import Run
@@ -29,6 +29,16 @@ def mount_download_routes(app: FastAPI) -> None:
         """The whole log, without the event lines."""
         chosen = _run(run)
         return _attachment(_log_lines(chosen.path / "log.txt"), f"{file_stem(chosen)}-log.txt", "text/plain")
+
+    @app.get("/download/profile")
+    def profile(run: str) -> Response:
+        """The trace of the steps that were profiled."""
+        chosen = _run(run)
+        if not chosen.has_profile:
+            return Response(status_code=404)
+        return FileResponse(
+            chosen.profile, filename=f"{file_stem(chosen)}-profile.json.gz", headers={"Cache-Control": "no-store"}
+        )
 
     @app.get("/download/result")
     def result(run: str) -> Response:

@@ -175,6 +175,29 @@ class TrainingKnobs(ScheduleKnobs, OptimizerKnobs, StepKnobs):
         affects="timing",
     )
 
+    dataloader_workers: int = knob(
+        0,
+        "How many processes put batches together beside the training. Helps a fast card that waits for images or long texts; "
+        "what is learned, and in which order, stays the same.",
+        low=0,
+        high=64,
+        safe=(0, 8),
+        unit="processes",
+        library_name="dataloader_num_workers",
+        affects="timing",
+    )
+    profile_steps: int | None = knob(
+        None,
+        "Records what the device computes in so many steps and says where their time went. For those who tune the machine; "
+        "these steps take longer.",
+        low=1,
+        high=20,
+        safe=(1, 5),
+        unit="steps",
+        empty="nothing is recorded",
+        affects="timing",
+    )
+
     @field_validator("best_metric")
     @classmethod
     def _accept_event_names(cls, name: str) -> str:
@@ -185,10 +208,11 @@ class TrainingKnobs(ScheduleKnobs, OptimizerKnobs, StepKnobs):
 
 def default_learning_rate(adapter: str, parameters: int | None) -> float:
     """The default by adapter and model size: 2e-4 for adapters, 2e-5 for all weights (recommended are 1e-4 to 3e-4 and 1e-5
-    to 5e-5), 2e-3 for the few factors of IA³ (its paper takes 3e-3); ten times that for models under 50 million parameters,
+    to 5e-5), 2e-3 for the few
+    factors of IA³ (its paper takes 3e-3) and VeRA (4e-3); ten times that for models under 50 million parameters,
     measured on the practice model.
     """
-    base = {"none": 2e-5, "ia3": 2e-3}.get(adapter, 2e-4)
+    base = {"none": 2e-5, "ia3": 2e-3, "vera": 2e-3}.get(adapter, 2e-4)
     return base * (10 if parameters and parameters < SMALL_MODEL_PARAMETERS else 1)
 
 
@@ -241,6 +265,7 @@ def training_kwargs(knobs: TrainingKnobs, seed: int) -> dict[str, str | float | 
         "adam_beta2": knobs.adam_beta2,
         "adam_epsilon": knobs.adam_epsilon,
         "max_grad_norm": knobs.max_grad_norm,
+        "dataloader_num_workers": knobs.dataloader_workers,
         "seed": seed,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,

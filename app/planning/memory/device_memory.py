@@ -7,22 +7,29 @@ import subprocess
 from dataclasses import dataclass
 from typing import Literal
 
+from app.core.processor_speed import MIN_PARAMETERS, MIN_SPEEDUP, read_bfloat16_speedup
+from app.core.workspace import local_workspace
+
 _MIB = 2**20
 CARD_ATTENTION = ("flash_attention_2", "flex_attention")  # implementations that need an NVIDIA card
 
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """total_bytes, free_bytes: of the device. name: of a card, as its driver says it."""
+    """total_bytes, free_bytes: of the device. name: of a card, as its driver says it. bfloat16_speedup: of a processor,
+    where it was measured."""
 
     kind: Literal["cpu", "cuda", "mps"]
     total_bytes: int
     free_bytes: int
     name: str = ""
+    bfloat16_speedup: float | None = None
 
-    @property
-    def half_precision(self) -> bool:
-        """Whether it computes in bfloat16 or float16 where the precision is `auto`: see app/engine/model/device.py."""
+    def half_precision(self, parameters: int) -> bool:
+        """Whether it computes in bfloat16 or float16 where the precision is `auto`: see app/engine/model/device.py and
+        processor_precision.py beside it. parameters: of the model."""
+        if self.kind == "cpu":
+            return (self.bfloat16_speedup or 1.0) >= MIN_SPEEDUP and parameters >= MIN_PARAMETERS
         return self.kind == "cuda"
 
 
@@ -32,7 +39,8 @@ def read_device_memory(name: str) -> DeviceMemory | None:
         import psutil
 
         memory = psutil.virtual_memory()
-        return DeviceMemory("cpu", memory.total, memory.available)
+        speedup = read_bfloat16_speedup(local_workspace())
+        return DeviceMemory("cpu", memory.total, memory.available, bfloat16_speedup=speedup)
     return _read_card(name.partition(":")[2] or "0")
 
 

@@ -59,7 +59,9 @@ class Workload:
     @property
     def computes_in_half_precision(self) -> bool:
         precision = self.knobs.precision
-        return precision in ("bf16", "fp16") or (precision == "auto" and self.device.half_precision)
+        return precision in ("bf16", "fp16") or (
+            precision == "auto" and self.device.half_precision(self.shape.num_parameters)
+        )
 
     @property
     def compute_bytes(self) -> int:

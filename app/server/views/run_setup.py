@@ -22,7 +22,7 @@ from components.shell import build_view
 
 class RunSetup(TypedDict):
     """What the view shows of a run. toml: the setup as a file. command: what repeats the run; empty on a Space, which has
-    no terminal. preset: the title of the nearest one. log, result: sizes in words; empty where there is none."""
+    no terminal. preset: the title of the nearest one. log, profile, result: sizes in words; empty where there is none."""
 
     title: str
     toml: str
@@ -31,6 +31,7 @@ class RunSetup(TypedDict):
     changes: list[SettingChange]
     folder: str
     log: str
+    profile: str
     result: str
 
 
@@ -55,6 +56,7 @@ def read_run_setup(run_id: str) -> RunSetup:
         "changes": describe_setup_changes(spec, preset),
         "folder": str(run.path),
         "log": format_bytes(log.stat().st_size) if log.exists() else "",
+        "profile": format_bytes(run.profile.stat().st_size) if run.has_profile else "",
         "result": format_bytes(_folder_size(run.adapter)) if run.adapter.is_dir() else "",
     }
 
