@@ -137,12 +137,13 @@ _FAMILY_CASES = (
     | {f"sft, recomputation ({family})": (family, MemoryCase("sft", "messages", _BATCH | {"checkpointing": "on"})) for family in ("gemma3", "mixtral", "gpt_oss")}
     | {f"sft, experts adapted{note}": ("qwen3_moe", MemoryCase("sft", "messages", _BATCH | knobs, _EXPERTS)) for note, knobs in (("", {}), (", recomputation", {"checkpointing": "on"}))}
 )  # fmt: skip
+_FP32 = {"precision": "fp32"}  # whatever `auto` is on this machine
 _REAL_CASES = {
-    "sft": MemoryCase("sft", "messages", _BATCH),
+    "sft": MemoryCase("sft", "messages", _BATCH | _FP32),
     "sft, bf16": MemoryCase("sft", "messages", _BATCH | {"precision": "bf16"}),
-    "sft, recomputation": MemoryCase("sft", "messages", _BATCH | {"checkpointing": "on"}),
-    "sft, all weights": MemoryCase("sft", "messages", _BATCH, _ALL_WEIGHTS),
-    "dpo": MemoryCase("dpo", "preference", _PAIRS),
+    "sft, recomputation": MemoryCase("sft", "messages", _BATCH | _FP32 | {"checkpointing": "on"}),
+    "sft, all weights": MemoryCase("sft", "messages", _BATCH | _FP32, _ALL_WEIGHTS),
+    "dpo": MemoryCase("dpo", "preference", _PAIRS | _FP32),
 }
 # These compare the numbers of a teacher with the same vocabulary token by token.
 _WITH_POCKET_TEACHER = {name: replace(_MAIN_CASES[name], knobs=_MAIN_CASES[name].knobs | {"teacher": "pocket teacher"}) for name in ("gkd", "distill")}  # fmt: skip

@@ -72,7 +72,14 @@ def install(folder: Path, packages: Sequence[str]) -> Path:
 
 
 def pocket_spec(folder: Path, model: dict[str, Any] | None = None, **adapter: Any) -> Spec:
-    knobs = {"steps": 4, "batch_size": 4, "eval_answers": 0, "evaluations": 0, "learning_rate": 2e-4}
+    knobs = {
+        "steps": 4,
+        "batch_size": 4,
+        "eval_answers": 0,
+        "evaluations": 0,
+        "learning_rate": 2e-4,
+        "precision": "fp32",
+    }
     source = write_rows(folder / "rows.jsonl", conversation_rows(24))
     return build_spec("sft", source, knobs, model=model or {"id": "pocket"}, adapter={"kind": "lora", **adapter})
 

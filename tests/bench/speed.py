@@ -129,7 +129,7 @@ def llama_factory_command(case: SpeedCase, source: Path, folder: Path, steps: in
 Variant = tuple[Callable[..., list[str]], dict[str, Any]]
 VARIANTS: dict[str, Variant] = {
     "a bare PyTorch loop": (bare_loop_command, {}),
-    "ours, equal settings": (tunesmith_command, {"group_by_length": False}),
+    "ours, equal settings": (tunesmith_command, {"group_by_length": False, "precision": "fp32"}),
     "plain TRL, equal settings": (plain_trl_command, {"gradient_checkpointing": False}),
     "ours, our defaults": (tunesmith_command, {}),
     "plain TRL, its defaults": (plain_trl_command, {}),
