@@ -102,6 +102,13 @@ def test_a_processor_is_measured() -> None:
     assert 1e9 < duration.measure_processor() < 1e14
 
 
+def test_a_processor_with_units_for_bfloat16_is_quicker_where_it_uses_them() -> None:
+    plain = DeviceMemory("cpu", 16 * GB, 9 * GB)
+    quick = replace(plain, bfloat16_speedup=6.0)
+    assert middle(workload(quick)) < middle(workload(plain)) / 1.5
+    assert middle(workload(quick, knobs={"precision": "fp32"})) == middle(workload(plain))
+
+
 def test_every_evaluation_reads_so_many_held_out_rows_at_most() -> None:
     few, many = (workload(knobs={"evaluations": count}) for count in (0, 6))
     assert middle(many, read=1.6e5) == pytest.approx(middle(few, read=1.6e5), rel=0.01)  # as many tokens in all

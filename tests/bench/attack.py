@@ -60,7 +60,8 @@ def run(folder: Path) -> list[dict[str, Any]]:
     table = []
     for number, (attack, arguments) in enumerate(ITEMS.items()):
         report = folder / f"{number}.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *arguments]
+        options = ["-q", "--all-cases", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", *options, *arguments]
         environment = {name: value for name, value in os.environ.items() if name != "TUNESMITH_HOME"}
         subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=False)
         suite = ElementTree.parse(report).getroot()[0]
