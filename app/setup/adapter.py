@@ -69,6 +69,11 @@ class Adapter(FrozenModel):
         return self.kind not in ("none", "ia3", "fourierft")
 
     @property
+    def has_low_rank(self) -> bool:
+        """Whether what a layer reads passes through `r` numbers."""
+        return self.is_lora or self.kind == "vera"
+
+    @property
     def has_strength(self) -> bool:
         """Whether `alpha` scales it."""
         return self.is_lora or self.kind in ("loha", "lokr")

@@ -17,7 +17,7 @@ from app.setup.spec import Spec
 from app.setup.step_memory import RowLengths, StepMemory
 
 _MAX_ACTIVATION_SHARE = 0.5  # of free memory: above it, checkpointing “auto” computes activations again
-_SCALED_SHARE = {"dora": 1.0, "ia3": 0.5}  # of the outputs that are kept twice, with and without their factor
+_SCALED_SHARE = {"dora": 1.0, "ia3": 0.5, "vera": 0.5}  # of the outputs that are kept twice, with and without their factor
 _LONGEST_TEXT, _LONGEST_PROMPT = 4096, 512  # tokens, where rows are not tokenized yet
 
 
@@ -81,7 +81,7 @@ class Workload:
             compute=self.compute_bytes,
             residual=self.frozen_bytes,
             trains_base=not self.has_adapter,
-            adapter_rank=self.spec.adapter.as_stored.r if self.spec.adapter.is_lora else 0,
+            adapter_rank=self.spec.adapter.as_stored.r if self.spec.adapter.has_low_rank else 0,
             adapters_per_block=self.trained.adapted_layers / blocks,
             scaled_outputs=self.trained.adapted_outputs / blocks * _SCALED_SHARE.get(self.spec.adapter.kind, 0),
             merged_weights=self.trained.merged_weights / blocks,
