@@ -10,6 +10,7 @@ from tests.learning_cases import EXACT_MATCH_REWARD, Case
 from tests.real_model import real_model_folder
 
 _ADAPTER = {"adapter": {"r": 8, "alpha": 16}}
+_FP32 = {"precision": "fp32"}  # as results are loaded
 
 
 def cases() -> dict[str, Case]:
@@ -19,13 +20,13 @@ def cases() -> dict[str, Case]:
         "method": "sft",
         "data": [{"source": "sample:tickets"}],
         "holdout": {"split": "holdout"},
-        "knobs": {"steps": 40, "batch_size": 8, "max_length": 256, "eval_answers": 40, "eval_length": 32},
+        "knobs": _FP32 | {"steps": 40, "batch_size": 8, "max_length": 256, "eval_answers": 40, "eval_length": 32},
     }
     manners = {
         "method": "dpo",
         "data": [{"source": "sample:manners"}],
         "holdout": {"split": "holdout"},
-        "knobs": {"steps": 20, "batch_size": 8, "learning_rate": 1e-4, "max_length": 128},
+        "knobs": _FP32 | {"steps": 20, "batch_size": 8, "learning_rate": 1e-4, "max_length": 128},
     }
     return {
         "sft: sort support messages": Case(tickets | model | _ADAPTER | EXACT_MATCH_REWARD, "correct", 0.2),
