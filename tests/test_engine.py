@@ -16,6 +16,7 @@ from app.core.json_files import read_json
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
 from app.runs import events, store
+from app.runs.result import PROFILE_FILE
 from app.runs.store import Run
 from app.setup.models import locate_model
 from app.worker.client import WorkerClient
@@ -194,14 +195,14 @@ def test_profiled_steps_and_batches_of_other_processes_leave_what_is_learned_unc
         for knobs in ({}, {"profile_steps": 2, "dataloader_workers": 1})
     )
     assert run_losses(watched) == run_losses(plain)
-    with gzip.open(watched.profile) as file:
+    with gzip.open(watched.path / PROFILE_FILE) as file:
         trace_events = json.load(file)["traceEvents"]
     assert len([event for event in trace_events if event["name"].startswith("ProfilerStep#")]) == 2
     notes = [event.text for event in events.of_type(events.read_events(watched.events), events.NoteEvent)]
     assert any(
         re.search(r"2 steps were profiled\. Most of their time went to aten::\w+ \(\d+%\)", note) for note in notes
     )
-    assert not plain.profile.exists()
+    assert not (plain.path / PROFILE_FILE).exists()
 
 
 def test_a_run_that_reaches_its_budget_stops_and_saves(tmp_path: Path) -> None:

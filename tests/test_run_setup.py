@@ -21,6 +21,7 @@ from app.planning import presets
 from app.planning.resolve import resolve
 from app.planning.setup_changes import describe_setup_changes
 from app.runs import result_archive, store
+from app.runs.result import PROFILE_FILE
 from app.runs.store import Run
 from app.server.run_downloads import mount_download_routes
 from app.server.views.run_setup import read_run_setup
@@ -132,7 +133,7 @@ def test_setup_log_and_result_are_downloaded_as_files(run: Run, get: Callable[..
     assert get("setup").headers["content-disposition"] == 'attachment; filename="gr-e-b-x.toml"'
     assert get("log").content == b"first\n" + b"last \xff\n" * 9_000
     assert (get("profile").status_code, read_run_setup(run.id)["answer"]["profile"]) == (404, "")
-    run.profile.write_bytes(b"trace")
+    (run.path / PROFILE_FILE).write_bytes(b"trace")
     assert (get("profile").content, read_run_setup(run.id)["answer"]["profile"]) == (b"trace", "1 kB")
     with zipfile.ZipFile(io.BytesIO(get("result").content)) as archive:
         assert archive.testzip() is None

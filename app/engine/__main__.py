@@ -127,6 +127,7 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     prepare_libraries()
     from app.engine.callback import EventCallback
     from app.engine.job import Job
+    from app.engine.model.processor_precision import pin_precision
     from app.engine.profiler import ProfilerCallback
     from app.engine.reward_runtime import reward_probe
     from app.engine.run_manifest import build_run_manifest
@@ -134,7 +135,7 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     launch = run.launch
     job = Job(_extended_spec(run), run.path, device, emitter, budget=launch.budget)
     if is_main_process() and job.knobs.precision != job.spec.knobs["precision"]:
-        store.pin_precision(run, job.knobs.precision)
+        pin_precision(run, job.knobs.precision)
     checkpoint = _choose_checkpoint(run, emitter)
     callback = EventCallback(
         job, emitter, control, checkpoints.checkpoint_metadata(checkpoint) if checkpoint else None, launch.extension

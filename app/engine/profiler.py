@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 
 from app.engine.emitter import Emitter
 from app.runs.events import NoteEvent
+from app.runs.result import PROFILE_FILE
 from app.runs.store import Run
 
 _SKIPPED_STEPS = 2  # the first fills caches, and at the second the profiler itself warms up
@@ -45,7 +46,7 @@ class ProfilerCallback(TrainerCallback):
             self._emitter.emit(NoteEvent, level="careful", text=text)
 
     def _write(self, profiler: torch.profiler.profile) -> None:
-        profiler.export_chrome_trace(str(self._run.profile))
+        profiler.export_chrome_trace(str(self._run.path / PROFILE_FILE))
         averages = profiler.key_averages()
         key = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         self._is_written = True

@@ -18,6 +18,7 @@ from app.runs.store import Run, result_folder
 from app.setup.portable_files import make_portable
 
 RESULT_FILE = "result.json"
+PROFILE_FILE = "profile.json.gz"  # the trace of a few steps, see app/engine/profiler.py
 ResultChoice = Literal["best", "last"]
 
 

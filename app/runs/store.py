@@ -90,16 +90,6 @@ class Run:
         return self.path / "control.jsonl"
 
     @property
-    def profile(self) -> Path:
-        """The trace of a few steps, for chrome://tracing and Perfetto, see app/engine/profiler.py."""
-        return self.path / "profile.json.gz"
-
-    @property
-    def has_profile(self) -> bool:
-        """Whether there is such a trace; in a copied run a link may lead anywhere."""
-        return self.profile.is_file() and not self.profile.is_symlink()
-
-    @property
     def adapter(self) -> Path:
         """Folder of the result: an adapter, or a complete model."""
         return self.path / "adapter"
@@ -119,16 +109,6 @@ def create_run(workspace: Workspace, spec: Spec, launch: Launch) -> Run:
     write_json(hidden_folder / "spec.json", spec.to_dict())
     hidden_folder.rename(folder)  # readers ignore names that start with a dot, so nobody sees an incomplete run
     return Run(folder)
-
-
-def pin_precision(run: Run, precision: str) -> None:
-    """Stores the precision that `auto` means on this machine, so that it holds when the run resumes or is repeated
-    elsewhere."""
-    spec = run.spec
-    write_json(
-        run.path / "spec.json",
-        spec.model_copy(update={"knobs": spec.knobs | {"precision": precision}}).to_dict(),
-    )
 
 
 def write_launch(run: Run, launch: Launch) -> None:

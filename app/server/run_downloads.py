@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from app.runs import events, result_archive, store
+from app.runs.result import PROFILE_FILE
 from app.runs.store import Run
 from app.server.visitor import visitor_workspace
 from app.setup.toml_file import spec_to_toml
@@ -34,10 +35,11 @@ def mount_download_routes(app: FastAPI) -> None:
     def profile(run: str) -> Response:
         """The trace of the steps that were profiled."""
         chosen = _run(run)
-        if not chosen.has_profile:
+        trace = profile_of(chosen)
+        if trace is None:
             return Response(status_code=404)
         return FileResponse(
-            chosen.profile, filename=f"{file_stem(chosen)}-profile.json.gz", headers={"Cache-Control": "no-store"}
+            trace, filename=f"{file_stem(chosen)}-profile.json.gz", headers={"Cache-Control": "no-store"}
         )
 
     @app.get("/download/result")
@@ -51,6 +53,12 @@ def mount_download_routes(app: FastAPI) -> None:
 def setup_toml(run: Run) -> str:
     """The run's setup as a TOML file."""
     return spec_to_toml(run.spec, comment=f"The setup of the run {run.id}. Run it again: python -m app run FILE")
+
+
+def profile_of(run: Run) -> Path | None:
+    """The trace of the steps that were profiled, if there is one; in a copied run a link may lead anywhere."""
+    trace = run.path / PROFILE_FILE
+    return trace if trace.is_file() and not trace.is_symlink() else None
 
 
 def file_stem(run: Run) -> str:

@@ -6,6 +6,7 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from app.core.json_files import write_json
 from app.core.problems import Problem
 from app.core.processor_speed import (
     MIN_PARAMETERS,
@@ -15,6 +16,7 @@ from app.core.processor_speed import (
 )
 from app.core.workspace import Workspace, local_workspace
 from app.engine.model.model_config import load_config
+from app.runs.store import Run
 from app.setup import models
 from app.setup.model_shape import read_model_shape
 
@@ -40,6 +42,14 @@ def automatic_precision(model: Model) -> str:
     if not is_large:
         return "auto"
     return "bf16" if bfloat16_speedup(local_workspace()) >= MIN_SPEEDUP else "fp32"
+
+
+def pin_precision(run: Run, precision: str) -> None:
+    """Stores in the run's Spec what `auto` means on this machine, so that it holds when the run goes on or is repeated
+    elsewhere."""
+    spec = run.spec
+    pinned = spec.model_copy(update={"knobs": spec.knobs | {"precision": precision}})
+    write_json(run.path / "spec.json", pinned.to_dict())
 
 
 def bfloat16_speedup(workspace: Workspace) -> float:

@@ -17,7 +17,11 @@ from app.setup.spec import Spec
 from app.setup.step_memory import RowLengths, StepMemory
 
 _MAX_ACTIVATION_SHARE = 0.5  # of free memory: above it, checkpointing “auto” computes activations again
-_SCALED_SHARE = {"dora": 1.0, "ia3": 0.5, "vera": 0.5}  # of the outputs that are kept twice, with and without their factor
+_SCALED_SHARE = {
+    "dora": 1.0,
+    "ia3": 0.5,
+    "vera": 0.5,
+}  # of the outputs that are kept twice, with and without their factor
 _LONGEST_TEXT, _LONGEST_PROMPT = 4096, 512  # tokens, where rows are not tokenized yet
 
 

@@ -14,7 +14,7 @@ from app.planning.setup_changes import SettingChange, describe_setup_changes
 from app.runs import store
 from app.runs.store import Run
 from app.server.error_boundary import as_response
-from app.server.run_downloads import setup_toml
+from app.server.run_downloads import profile_of, setup_toml
 from app.server.visitor import visitor_workspace
 from components.run_setup import build_run_setup
 from components.shell import build_view
@@ -47,7 +47,7 @@ def read_run_setup(run_id: str) -> RunSetup:
     run = store.get_run(visitor_workspace(), run_id)
     spec = run.spec
     preset, _ = links.nearest_preset(spec)
-    log = run.path / "log.txt"
+    log, trace = run.path / "log.txt", profile_of(run)
     return {
         "title": store.run_title(run),
         "toml": setup_toml(run),
@@ -56,7 +56,7 @@ def read_run_setup(run_id: str) -> RunSetup:
         "changes": describe_setup_changes(spec, preset),
         "folder": str(run.path),
         "log": format_bytes(log.stat().st_size) if log.exists() else "",
-        "profile": format_bytes(run.profile.stat().st_size) if run.has_profile else "",
+        "profile": format_bytes(trace.stat().st_size) if trace else "",
         "result": format_bytes(_folder_size(run.adapter)) if run.adapter.is_dir() else "",
     }
 
