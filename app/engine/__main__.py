@@ -126,16 +126,12 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     emitter.emit(StateEvent, state="loading")
     prepare_libraries()
     from app.engine.callback import EventCallback
-    from app.engine.job import Job
-    from app.engine.model.processor_precision import pin_precision
     from app.engine.profiler import ProfilerCallback
     from app.engine.reward_runtime import reward_probe
     from app.engine.run_manifest import build_run_manifest
 
     launch = run.launch
-    job = Job(_extended_spec(run), run.path, device, emitter, budget=launch.budget)
-    if is_main_process() and job.knobs.precision != job.spec.knobs["precision"]:
-        pin_precision(run, job.knobs.precision)
+    job = _build_job(run, emitter, device)
     checkpoint = _choose_checkpoint(run, emitter)
     callback = EventCallback(
         job, emitter, control, checkpoints.checkpoint_metadata(checkpoint) if checkpoint else None, launch.extension
@@ -163,6 +159,17 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     control.is_training = True
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _save_result(run, emitter, callback, trainer)
+
+
+def _build_job(run: store.Run, emitter: Emitter, device: Device) -> Job:
+    """The run's job. What the precision `auto` means here is stored with the run."""
+    from app.engine.job import Job
+    from app.engine.model.processor_precision import pin_precision
+
+    job = Job(_extended_spec(run), run.path, device, emitter, budget=run.launch.budget)
+    if is_main_process() and job.knobs.precision != job.spec.knobs["precision"]:
+        pin_precision(run, job.knobs.precision)
+    return job
 
 
 def _extended_spec(run: store.Run) -> Spec:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
-from app.core.processor_speed import read_bfloat16_speedup
-from app.core.workspace import local_workspace
-from app.planning.memory.device_memory import DeviceMemory
+from app.planning.memory.device_memory import DeviceMemory, read_processor_memory
 from app.planning.memory.workload import recomputes_activations
 from app.setup.model_shape import read_model_shape
 
@@ -76,17 +74,13 @@ class Device:
 
     def memory(self) -> DeviceMemory:
         """Its memory now."""
-        import psutil
         import torch
 
         if torch.cuda.is_available():
             free, total = torch.cuda.mem_get_info()
             return DeviceMemory("cuda", total, free, torch.cuda.get_device_name())
-        memory = psutil.virtual_memory()
-        if self.name == "mps":
-            return DeviceMemory("mps", memory.total, memory.available)
-        speedup = read_bfloat16_speedup(local_workspace())
-        return DeviceMemory("cpu", memory.total, memory.available, bfloat16_speedup=speedup)
+        memory = read_processor_memory()
+        return replace(memory, kind="mps") if self.name == "mps" else memory
 
     def arguments(self, job: Job) -> dict[str, bool]:
         """Training arguments that depend on this device. In float16 the training loop scales losses."""

@@ -180,8 +180,8 @@ def load_tuned(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """(model, tokenizer) of a result or of a Hub model: an adapter on its base, or a full model; of any kind.
 
-    In evaluation mode and, unless asked otherwise, in float32, as it was trained here: a base kept in bfloat16 would
-    answer a little differently. An adapter that was trained beside weights in 4 or 8 bits gets these again: it fits no
+    In evaluation mode and, unless asked otherwise, in float32: a base kept in bfloat16 would answer a little differently
+    than after a training in float32. An adapter that was trained beside weights in 4 or 8 bits gets these again: it fits no
     others.
     """
     from transformers import AutoTokenizer

@@ -54,11 +54,11 @@ def pin_precision(run: Run, precision: str) -> None:
 
 def bfloat16_speedup(workspace: Workspace) -> float:
     """How much faster this processor multiplies in bfloat16, measured where that is not known yet."""
-    known = read_bfloat16_speedup(workspace)
-    if known is None:
-        known = _measure_speedup()
-        store_bfloat16_speedup(workspace, known)
-    return known
+    speedup = read_bfloat16_speedup(workspace)
+    if speedup is None:
+        speedup = _measure_speedup()
+        store_bfloat16_speedup(workspace, speedup)
+    return speedup
 
 
 @lru_cache(maxsize=1)

@@ -36,12 +36,17 @@ class DeviceMemory:
 def read_device_memory(name: str) -> DeviceMemory | None:
     """The memory of `cpu` or `cuda:N`; None for a card that nvidia-smi does not answer about."""
     if not name.startswith("cuda"):
-        import psutil
-
-        memory = psutil.virtual_memory()
-        speedup = read_bfloat16_speedup(local_workspace())
-        return DeviceMemory("cpu", memory.total, memory.available, bfloat16_speedup=speedup)
+        return read_processor_memory()
     return _read_card(name.partition(":")[2] or "0")
+
+
+def read_processor_memory() -> DeviceMemory:
+    """The memory of this machine, with the speed of its processor where that was measured."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    speedup = read_bfloat16_speedup(local_workspace())
+    return DeviceMemory("cpu", memory.total, memory.available, bfloat16_speedup=speedup)
 
 
 def _read_card(index: str) -> DeviceMemory | None:
