@@ -54,18 +54,25 @@ def bind_publish_events(view: PublishView, open_run: gr.HTML) -> None:
         [view.name, view.fixed_name_button, view.notice],
         **EVENT_OPTIONS,
     )
+    _bind_previews(view, open_run)
+
+
+def _bind_previews(view: PublishView, open_run: gr.HTML) -> None:
+    """Binds what shows the plan and the card.
+
+    Their problems appear in their own places: an answer that comes after that of the publish button must not clear the
+    reason of a refusal. The browser clears that itself when the person types another name.
+    """
+    view.name.input(None, None, view.notice, js="() => ''", **EVENT_OPTIONS)
     for changed in (view.owner, view.name, view.private):
         changed.change(
-            with_error_notice(_plan_handler(view), view.notice),
+            with_error_notice(_plan_handler(view), view.plan),
             [open_run, view.owner, view.name, view.private],
-            [view.notice, view.plan],
+            view.plan,
             **EVENT_OPTIONS,
         )
     view.card_accordion.expand(
-        with_error_notice(_card_handler(view), view.notice),
-        [open_run, view.owner, view.name],
-        [view.notice, view.card],
-        **EVENT_OPTIONS,
+        with_error_notice(_card_handler(view), view.card), [open_run, view.owner, view.name], view.card, **EVENT_OPTIONS
     )
 
 
