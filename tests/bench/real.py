@@ -20,7 +20,15 @@ def cases() -> dict[str, Case]:
         "method": "sft",
         "data": [{"source": "sample:tickets"}],
         "holdout": {"split": "holdout"},
-        "knobs": _FP32 | {"steps": 40, "batch_size": 8, "max_length": 256, "eval_answers": 40, "eval_length": 32},
+        "knobs": _FP32
+        | {
+            "steps": 60,
+            "learning_rate": 1e-3,
+            "batch_size": 8,
+            "max_length": 256,
+            "eval_answers": 40,
+            "eval_length": 32,
+        },
     }
     manners = {
         "method": "dpo",
