@@ -290,6 +290,9 @@ class Job:
         if not self.streaming:
             require_trained_tokens(self, built_trainer.train_dataset, built_trainer.uncut_rows)
         if not self.preview:
+            from app.engine.model.fused_lora import fuse_lora
+
             quantization.fix_trainable_weights(built_trainer.model, self.dtype)
             initialize_adapter(self, built_trainer)
+            fuse_lora(built_trainer.model)
         return built_trainer

@@ -198,10 +198,13 @@ def load_tuned(
     if model_files.adapter:
         from peft import PeftModel
 
+        from app.engine.model.fused_lora import fuse_lora
+
         resize_embeddings(model, tokenizer, model_files.embedding_multiple)
         model = adapter.as_pretrained_model(
             PeftModel.from_pretrained(model, model_files.adapter[0], revision=model_files.adapter[1])
         )
+        fuse_lora(model)  # as in training, so that answers are the same to the last digit
     return model.eval(), tokenizer
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from app.engine.contracts import Trainer
 
+_ENTROPY_CHUNK = 2**20  # elements at once, so that they stay in the processor's cache
 _MAX_LOGITS = 2**28  # elements in memory at once (1 GiB of float32); larger batches use TRL's tiled computation
 
 
@@ -88,7 +89,8 @@ def score_targets(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> tu
     if smoothing:
         log_probs = (1 - smoothing) * log_probs + smoothing * all_log_probs.mean(-1)
     with torch.no_grad():
-        entropy = -(all_log_probs.exp() * all_log_probs).sum(-1)
+        rows = all_log_probs.split(max(1, _ENTROPY_CHUNK // all_log_probs.shape[-1]))
+        entropy = -torch.cat([(chunk.exp() * chunk).sum(-1) for chunk in rows])
         is_top1 = all_log_probs.argmax(-1) == targets
     return log_probs, entropy, is_top1
 

@@ -45,6 +45,14 @@ MODELS_AND_DATA = (
         "is_main_process=True, path_initial_model_for_weight_conversion=None, **kwargs)",
     ),
     LibraryInternal(
+        ("peft.tuners.lora.layer.LoraVariant",),
+        "forward",
+        "overridden",
+        ("engine/model/fused_lora.py",),
+        "Plain LoRA is computed with one matrix product less.",
+        "(module, active_adapter, x, result, **kwargs)",
+    ),
+    LibraryInternal(
         ("transformers.PreTrainedModel",),
         "to",
         "replaced",
