@@ -73,6 +73,24 @@ def test_in_mixed_precision_gradients_are_as_exact_as_those_of_peft() -> None:
     assert distances["fused"] < 1.2 * distances["peft"]
 
 
+def test_in_mixed_precision_less_is_kept_for_the_backward_pass() -> None:
+    """PEFT copies the input of every adapter to float32."""
+    model = adapted_model()
+    round_base(model)
+    kept_bytes = {}
+    for name, way in (("fused", fused_copy(model)), ("peft", model)):
+        sizes: dict[int, int] = {}
+
+        def remember(kept: torch.Tensor, sizes: dict[int, int] = sizes) -> torch.Tensor:
+            sizes[kept.untyped_storage().data_ptr()] = kept.untyped_storage().nbytes()
+            return kept
+
+        with torch.autograd.graph.saved_tensors_hooks(remember, lambda kept: kept):
+            loss_and_gradients(way, half=True)
+        kept_bytes[name] = sum(sizes.values())
+    assert kept_bytes["fused"] < 0.95 * kept_bytes["peft"]
+
+
 def test_without_mixed_precision_a_base_in_half_precision_gives_the_same_outputs() -> None:
     model = adapted_model().eval()
     round_base(model)

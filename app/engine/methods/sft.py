@@ -224,9 +224,9 @@ def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
 
 def _logits(knobs: Knobs, learned: int, tokens: int) -> Logits:
     """With label smoothing all at once, at each position that any row of the batch learns: at worst all of them. Alive are
-    the logits, those of the learned positions, their logarithms and a gradient."""
+    the logits, those of the learned positions, and their logarithms; then these with two gradients."""
     if knobs.label_smoothing:
-        return Logits(positions=tokens, copies=4.0)
+        return Logits(positions=tokens, copies=3.0)
     return Logits(positions=learned, kernel="learned")
 
 

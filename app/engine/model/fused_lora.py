@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from peft.tuners.lora import Linear
 from peft.tuners.lora.layer import LoraLayer, LoraVariant
 from torch.nn.functional import linear
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def fuse_lora(model: Module) -> None:
-    """Lets the plain LoRA layers of a model compute so. Others stay as they are: DoRA and the like, quantized layers, biases."""
+    """Makes the plain LoRA layers of a model compute so. DoRA and the like, quantized layers and biased adapters stay as
+    they are."""
     for layer in model.modules():
         if type(layer) is not Linear:  # subclasses are quantized layers
             continue
@@ -30,20 +32,20 @@ def fuse_lora(model: Module) -> None:
 
 
 class _FusedLora(LoraVariant):
-    """What PEFT asks of a kind of LoRA. Its merging is that of plain LoRA."""
+    """Plain LoRA as a variant of PEFT's layer, which calls these methods. It merges as plain LoRA does."""
 
     @staticmethod
     def forward(module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any) -> Tensor:
         """The layer's result of shape (…, outputs) with what the adapter adds for x of shape (…, inputs)."""
-        import torch
-
-        down = module.lora_A[active_adapter].get_parameter("weight")
-        up = module.lora_B[active_adapter].get_parameter("weight")
-        if not torch.is_autocast_enabled(x.device.type):  # there, the products below convert what they read
-            x, result = x.to(down.dtype), result.to(down.dtype)
-        narrow = linear(module.lora_dropout.get_submodule(active_adapter)(x), down)
-        added = torch.addmm(result.flatten(0, -2), narrow.flatten(0, -2), up.t(), alpha=module.scaling[active_adapter])
-        return added.view(result.shape)
+        lora_a = module.lora_A[active_adapter].get_parameter("weight")
+        lora_b = module.lora_B[active_adapter].get_parameter("weight")
+        if not torch.is_autocast_enabled(x.device.type):  # under autocast the products below convert what they read
+            x, result = x.to(lora_a.dtype), result.to(lora_a.dtype)
+        projected = linear(module.lora_dropout.get_submodule(active_adapter)(x), lora_a)
+        summed = torch.addmm(
+            result.flatten(0, -2), projected.flatten(0, -2), lora_b.t(), alpha=module.scaling[active_adapter]
+        )
+        return summed.view(result.shape)
 
     @staticmethod
     def merge_safe(module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ _TILE_POSITIONS = 4096
 _TILE_WIDTH = 32768
 _TILE_COPIES_ON_CPU = 7.25  # without Triton: temporary float32 results, of the size of the tile, in its backward pass
 _DIVERGENCE_COPIES_ON_CPU = 9.0
-_LEARNED_COPIES = 3.0  # log-softmax of the logits, its exponential, and the product for the entropy
+_LEARNED_COPIES = 3.0  # log-softmax of the logits, its gradient, and that of the logits
 _COPIES_LEFT = 2.0  # their gradient, and what it was computed from
 _MAX_LEARNED_LOGITS = 2**28  # beyond, app/engine/model/trained_positions_head.py uses the fused head
 
@@ -37,7 +37,8 @@ class Precision:
     the model's own matrices are computed. adapter_rank: of an adapter on every adapted matrix, 0 without.
     scaled_outputs: those of the matrices of a block whose magnitude is learned too (DoRA). merged_weights: weights of the
     experts of a block to which an adapter is added in each pass, and of matrices whose adapter is computed as a whole
-    one. on_card: computed on a graphics card."""
+    one. shares_inputs: matrices that read the same stream keep one copy of it, also in half precision
+    (app/engine/model/fused_lora.py, and PEFT for quantized ones). on_card: computed on a graphics card."""
 
     compute: int
     residual: int
@@ -46,6 +47,7 @@ class Precision:
     adapters_per_block: float
     scaled_outputs: float = 0
     merged_weights: float = 0
+    shares_inputs: bool = False
     on_card: bool = False
 
 
@@ -57,12 +59,13 @@ def block_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> fl
     # normalisation works in float32, and its own weight needs the normalised numbers too where it is trained
     num_norms = 4 if shape.model_type.startswith(_FOUR_NORM_FAMILIES) else 2
     norms = num_norms * hidden * FLOAT32 * (2 if precision.trains_base else 1)
-    # q, k, v, gate and up read two normalised streams; autocast casts each input anew
-    inputs = (5 if is_mixed else 2) * hidden * precision.compute
+    # q, k, v, gate and up read two normalised streams, which autocast, or the adapter of each, casts anew
+    casts_inputs = is_mixed and not precision.shares_inputs
+    inputs = (5 if casts_inputs else 2) * hidden * precision.compute
     attended = (
         queries if step.padded else keys
     ) * 2 + queries  # with a mask, keys and values are repeated for all heads
-    attention = (attended + queries * (2 if is_mixed and precision.adapter_rank else 1)) * precision.compute
+    attention = (attended + queries * (2 if casts_inputs and precision.adapter_rank else 1)) * precision.compute
     attention += shape.num_attention_heads * FLOAT32
     if shape.model_type.startswith(_QUERY_NORM_FAMILIES):
         attention += (queries + keys) * FLOAT32
@@ -149,7 +152,7 @@ def _logit_bytes(
         return one_copy * logits.copies, one_copy * min(logits.copies, _COPIES_LEFT)
     is_small = positions * vocab_size <= _MAX_LEARNED_LOGITS and not shape.num_experts
     if logits.kernel == "learned" and is_small and not on_card:
-        return one_copy * (_LEARNED_COPIES + compute / FLOAT32), one_copy * _COPIES_LEFT
+        return one_copy * _LEARNED_COPIES, one_copy * _COPIES_LEFT
     if not on_card and logits.kernel != "divergence":
         positions = step.texts * step.tokens  # every one is scored, and what is not learned is thrown away
     rows = min(positions, _TILE_POSITIONS)

@@ -22,6 +22,7 @@ _SCALED_SHARE = {
     "ia3": 0.5,
     "vera": 0.5,
 }  # of the outputs that are kept twice, with and without their factor
+_PLAIN_LORA = ("lora", "rslora")
 _LONGEST_TEXT, _LONGEST_PROMPT = 4096, 512  # tokens, where rows are not tokenized yet
 
 
@@ -89,6 +90,7 @@ class Workload:
             adapters_per_block=self.trained.adapted_layers / blocks,
             scaled_outputs=self.trained.adapted_outputs / blocks * _SCALED_SHARE.get(self.spec.adapter.kind, 0),
             merged_weights=self.trained.merged_weights / blocks,
+            shares_inputs=self.spec.adapter.kind in _PLAIN_LORA,
             on_card=self.device.kind == "cuda",
         )
 
