@@ -118,6 +118,11 @@ def make_repo_name(text: str) -> str:
     return connection.slug(text) or "tuned-model"
 
 
+def nearest_repo_name(text: str) -> str:
+    """The text itself where it is a valid repository name, else the valid one that is made from it."""
+    return text.strip() if REPO_NAME.fullmatch(text.strip()) else make_repo_name(text)
+
+
 def split_repo_id(repo: str) -> tuple[str, str]:
     """(owner, name) of `owner/name`. Raises Problem, with a valid name as advice where there is one."""
     owner, slash, name = repo.strip().partition("/")

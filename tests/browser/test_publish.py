@@ -113,16 +113,22 @@ def test_a_repo_name_with_spaces_is_refused_and_fixed_by_a_click(page: Page, sit
     open_signed_in_publish_view(page, site_run)
     name_input = page.locator("#publish-name input, #publish-name textarea")
     name_input.fill("my first tune")
-    page.locator("#publish-push").click()
+    offer = page.get_by_role("button", name="Use “my-first-tune”")
+    expect(offer).to_be_visible()
+    page.locator("#publish-push").click(delay=500)  # a press as slow as a person's: nothing moves meanwhile
     refusal = page.get_by_role("alert")
     expect(refusal).to_contain_text("my first tune” is not a name on the Hub")
     page.get_by_role("checkbox", name=re.compile("Private")).uncheck()
     expect(page.locator("#publish-plan")).to_contain_text("Everybody will see them")
+    expect(page.locator("#publish-plan")).to_contain_text(
+        "alice/my-first-tune"
+    )  # nothing is planned under a refused name
     expect(refusal).to_contain_text("my first tune” is not a name on the Hub")  # the new plan left the reason standing
     name_input.press_sequentially("!")
     expect(refusal).to_have_count(0)
-    page.get_by_role("button", name="Use “my-first-tune”").click()
+    offer.click()
     expect(name_input).to_have_value("my-first-tune")
+    expect(offer).to_have_count(0)
     expect(page.locator("#publish-push")).to_be_enabled()
 
 

@@ -104,4 +104,14 @@ def _recomputes_activations(job: Job) -> bool:
         shape = read_model_shape(job.model.config.to_dict())
     except Problem:  # a model of another kind: nothing is known of its activations
         return False
-    return recomputes_activations(job.spec, shape, job.device.memory())
+    return recomputes_activations(job.spec, shape, _memory_of_run(job.device))
+
+
+def _memory_of_run(device: Device) -> DeviceMemory:
+    """The memory of a device where what this process holds of it, such as the loaded model, counts as free."""
+    import psutil
+    import torch
+
+    memory = device.memory()
+    held = torch.cuda.memory_reserved() if memory.kind == "cuda" else psutil.Process().memory_info().rss
+    return replace(memory, free_bytes=min(memory.total_bytes, memory.free_bytes + held))

@@ -111,14 +111,12 @@ def _lasting_parts(workload: Workload) -> list[MemoryPart]:
     """What is there from the beginning to the end."""
     quantization, trained, shape = workload.spec.model.quantization, workload.trained, workload.model_shape
     held = weights.HELD_WORDS[quantization] or f"{workload.frozen_bytes} bytes each"
-    model_bytes = weights.model_bytes(shape, quantization, workload.frozen_bytes)
-    unfrozen = trained.unfrozen * FLOAT32 if workload.has_adapter else 0
     state, optimizer_reason = weights.optimizer_state(workload.knobs.optimizer, trained)
     return [
-        _part("weights", "The model", model_bytes, f"{_count(shape.num_parameters)} weights, {held}.", term="weights"),
-        _part("adapter", "What is learned beside it", trained.adapter * FLOAT32,
+        _part("weights", "The model", workload.model_bytes, f"{_count(shape.num_parameters)} weights, {held}.", term="weights"),
+        _part("adapter", "What is learned beside it", workload.adapter_bytes,
               f"{_count(trained.adapter)} new weights, 4 bytes each.", term="adapter"),
-        _part("unfrozen", "Layers trained whole", unfrozen, "Their weights are kept a second time, in 4 bytes each.", term="modules_to_save"),
+        _part("unfrozen", "Layers trained whole", workload.unfrozen_bytes, "Their weights are kept a second time, in 4 bytes each.", term="modules_to_save"),
         _part("optimizer", "Memory of the corrections", state, optimizer_reason, term="optimizer state"),
         *_critic_parts(workload),
         *_other_models(workload),

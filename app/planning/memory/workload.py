@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from app.engine.contracts import AnyMethod, load_method
-from app.planning.memory import activations
+from app.planning.memory import activations, weights
 from app.planning.memory.activations import FLOAT32, HALF, Precision
 from app.planning.memory.device_memory import DeviceMemory
 from app.planning.memory.layers import TrainedWeights, count_trained
@@ -16,7 +16,9 @@ from app.setup.model_shape import ModelShape
 from app.setup.spec import Spec
 from app.setup.step_memory import RowLengths, StepMemory
 
-_MAX_ACTIVATION_SHARE = 0.5  # of free memory: above it, checkpointing “auto” computes activations again
+_MAX_SHARE = (
+    0.75  # of free memory, taken by weights and a step: above it, checkpointing “auto” computes activations again
+)
 _SCALED_SHARE = {
     "dora": 1.0,
     "ia3": 0.5,
@@ -56,6 +58,27 @@ class Workload:
     @cached_property
     def trained(self) -> TrainedWeights:
         return count_trained(self.spec, self.model_shape)
+
+    @property
+    def model_bytes(self) -> float:
+        return weights.model_bytes(self.model_shape, self.spec.model.quantization, self.frozen_bytes)
+
+    @property
+    def adapter_bytes(self) -> int:
+        return self.trained.adapter * FLOAT32
+
+    @property
+    def unfrozen_bytes(self) -> int:
+        """Of the layers that are trained whole beside an adapter: their weights are kept a second time."""
+        return self.trained.unfrozen * FLOAT32 if self.has_adapter else 0
+
+    @property
+    def gradient_bytes(self) -> int:
+        return self.trained.total * FLOAT32
+
+    @property
+    def optimizer_bytes(self) -> float:
+        return weights.optimizer_state(self.knobs.optimizer, self.trained)[0]
 
     @property
     def has_adapter(self) -> bool:
@@ -118,8 +141,14 @@ def without_head(shape: ModelShape) -> ModelShape:
     return replace(shape, tie_word_embeddings=True)
 
 
+def _trained_model_bytes(workload: Workload) -> float:
+    """Of a model with all that learning keeps beside it."""
+    learned = workload.adapter_bytes + workload.unfrozen_bytes + workload.gradient_bytes + workload.optimizer_bytes
+    return workload.model_bytes + learned
+
+
 def recomputes_activations(spec: Spec, shape: ModelShape, device: DeviceMemory) -> bool:
-    """Whether a run computes activations again: as set, or with `auto` where those of a step could take too much of what
+    """Whether a run computes activations again: as set, or with `auto` where weights and a step could take too much of what
     is free. The run decides before its rows are tokenized, so each is taken to be as long as the settings allow."""
     longest = shape.max_position_embeddings or _LONGEST_TEXT
     lengths = RowLengths(text=longest, learned=longest, prompt=min(_LONGEST_PROMPT, longest))
@@ -127,5 +156,6 @@ def recomputes_activations(spec: Spec, shape: ModelShape, device: DeviceMemory) 
     if workload.knobs.checkpointing != "auto":
         return bool(workload.knobs.checkpointing == "on")
     stored, _ = activations.activation_bytes(workload.shape, workload.precision, workload.step, recomputes=False)
-    passing = stored * (2 if workload.step.keeps_critic else 1) + workload.logit_bytes[0]
-    return passing > _MAX_ACTIVATION_SHARE * device.free_bytes
+    one_model = _trained_model_bytes(workload) + stored
+    taken = one_model * (2 if workload.step.keeps_critic else 1) + workload.logit_bytes[0]
+    return taken > _MAX_SHARE * device.free_bytes

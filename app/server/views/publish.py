@@ -43,15 +43,10 @@ def bind_publish_events(view: PublishView, open_run: gr.HTML) -> None:
         outputs,
         **EVENT_OPTIONS,
     )
-    view.name.blur(_offer_valid_name, view.name, view.fixed_name_button, **EVENT_OPTIONS)
     view.fixed_name_button.click(
-        lambda title: {
-            view.name: api.make_repo_name(title),
-            view.fixed_name_button: gr.update(visible=False),
-            view.notice: "",
-        },
+        lambda title: {view.name: api.nearest_repo_name(title), view.notice: ""},
         view.name,
-        [view.name, view.fixed_name_button, view.notice],
+        [view.name, view.notice],
         **EVENT_OPTIONS,
     )
     _bind_previews(view, open_run)
@@ -68,7 +63,7 @@ def _bind_previews(view: PublishView, open_run: gr.HTML) -> None:
         changed.change(
             with_error_notice(_plan_handler(view), view.plan),
             [open_run, view.owner, view.name, view.private],
-            view.plan,
+            [view.plan, view.fixed_name_button],
             **EVENT_OPTIONS,
         )
     view.card_accordion.expand(
@@ -113,11 +108,7 @@ def _publish_handler(view: PublishView) -> Callable[[str, str | None, str, bool,
         run_id: str, owner: str | None, title: str, private: bool, request: gr.Request
     ) -> Iterator[Updates]:
         run, token = store.get_run(visitor_workspace(), run_id), identity.identity_of_request(request).token
-        yield {
-            view.notice: "",
-            view.publish_button: gr.update(**DISABLED),
-            view.fixed_name_button: _offer_valid_name(title),
-        }
+        yield {view.notice: "", view.publish_button: gr.update(**DISABLED)}
         try:
             push = publish_job.start_publishing(run, f"{owner}/{title.strip()}", private, token)
             yield from _stream_push(view, push)
@@ -132,19 +123,27 @@ def _publish_handler(view: PublishView) -> Callable[[str, str | None, str, bool,
 
 
 def _plan_handler(view: PublishView) -> Callable[[str, str | None, str, bool], Updates]:
-    """Handler that lists what publishing under this name would write."""
+    """Handler that lists what publishing under this name would write, and offers a valid name for an invalid one.
+
+    It offers while the person types: a button that came when the field loses the focus would move the publish button away
+    under the mouse, which had not let go of it yet.
+    """
 
     def show_plan(run_id: str, owner: str | None, title: str, private: bool) -> Updates:
         run = store.get_run(visitor_workspace(), run_id)
-        return {view.plan: _render_plan(run, owner, title, private)}
+        return {
+            view.plan: _render_plan(run, owner, title, private),
+            view.fixed_name_button: _offer_valid_name(title),
+        }
 
     return show_plan
 
 
 def _render_plan(run: Run, owner: str | None, title: str, private: bool) -> str:
-    """HTML of what publishing would write, or why it would be refused."""
+    """HTML of what publishing would write, or why it would be refused; for an invalid name under the one that is offered."""
+    name = api.nearest_repo_name(title) if title.strip() else "NAME"
     try:
-        repositories = publication_plan.plan_publication(run, f"{owner or 'YOUR-NAME'}/{title.strip() or 'NAME'}")
+        repositories = publication_plan.plan_publication(run, f"{owner or 'YOUR-NAME'}/{name}")
     except Problem as problem:  # boundary: a result on a model that only this machine has; the view goes on
         return notices.render_problem(problem)
     return publish.render_publication_plan(repositories, private)
@@ -154,7 +153,9 @@ def _card_handler(view: PublishView) -> Callable[[str, str | None, str], Updates
     """Handler that shows the model card as it would be published."""
 
     def show_card(run_id: str, owner: str | None, title: str) -> Updates:
-        card_context = model_card.CardContext(repo=f"{owner or 'OWNER'}/{title.strip()}", page=identity.page_url())
+        card_context = model_card.CardContext(
+            repo=f"{owner or 'OWNER'}/{api.nearest_repo_name(title)}", page=identity.page_url()
+        )
         text = _SETUP_BLOCK.sub(
             _SETUP_SUMMARY, model_card.render_model_card(store.get_run(visitor_workspace(), run_id), card_context)
         )
@@ -259,6 +260,5 @@ def _stream_push(view: PublishView, push: PublishJob) -> Iterator[Updates]:
 
 def _offer_valid_name(title: str) -> dict[str, Any]:
     """Update of the button with the nearest valid repository name; hidden when the name is valid."""
-    valid_name = api.make_repo_name(title)
-    is_valid = valid_name == title.strip() or not title.strip() or api.REPO_NAME.fullmatch(title.strip())
-    return gr.update(visible=not is_valid, value=f"Use “{valid_name}”")
+    valid_name = api.nearest_repo_name(title)
+    return gr.update(visible=title.strip() not in ("", valid_name), value=f"Use “{valid_name}”")
