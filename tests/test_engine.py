@@ -87,6 +87,19 @@ def test_sft_learns_with_neftune_and_packing(tmp_path: Path) -> None:
     assert has_fallen(in_process.logged_losses(in_process.train_job(job)))
 
 
+def test_a_batch_in_one_row_without_padding_teaches_the_same(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", conversation_rows(64))
+    losses = []
+    for padding_free in (False, True):
+        folder = tmp_path / str(padding_free)
+        folder.mkdir()
+        knobs = {"padding_free": padding_free, "max_length": 48, "steps": 6, "group_by_length": False}
+        job = build_job("sft", source, knobs, folder)
+        losses.append(in_process.logged_losses(in_process.train_job(job)))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[0][-1] != pytest.approx(losses[0][0], rel=0.01)
+
+
 def test_only_completions_and_not_their_prompts_are_trained_on(tmp_path: Path) -> None:
     run = train(build_spec("sft", write_rows(tmp_path / "rows.jsonl", prompt_completion_rows(96)), FAST_KNOBS))
     assert has_fallen(run_losses(run))

@@ -131,12 +131,16 @@ def test_wide_heads_do_not_fit_flash_attention() -> None:
     assert "attention" in ids(check_model(wide, spec_of(knobs={"attention": "flash_attention_2"}), "cuda"))
 
 
-def test_joined_examples_need_a_model_that_carries_no_state() -> None:
-    packed = spec_of(knobs={"packing": True})
+@pytest.mark.parametrize("setting", ["packing", "padding_free"])
+def test_joined_examples_need_a_model_that_carries_no_state(setting: str) -> None:
+    packed = spec_of(knobs={setting: True})
     assert not ids(check_model(facts_of(QWEN), packed, "cuda"))
     facts = facts_of(QWEN)
     stateful = replace(facts, shape=replace(facts.shape, model_type="qwen3_next"))
-    assert ids(check_model(stateful, packed)) == {"packing": "wrong"}
+    (finding,) = check_model(stateful, packed)
+    assert (finding["id"], finding["severity"]) == ("packing", "wrong")
+    assert finding["remedy"] is not None
+    assert finding["remedy"]["changes"] == {f"knobs.{setting}": False}
 
 
 @pytest.mark.parametrize(

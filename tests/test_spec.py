@@ -225,9 +225,10 @@ def model_folder(folder: Path, *shapes: list[int]) -> str:
 
 @pytest.mark.parametrize(("method", "adapter", "weight_shapes", "learning_rate"), [
     ("sft", "lora", [[7000, 7000]], 2e-3), ("sft", "none", [[7000, 7000]], 2e-4),
-    ("sft", "lora", [[49_999_999]], 2e-3), ("sft", "lora", [[50_000_000]], 2e-4), ("sft", "none", [[50_000_000]], 2e-5),
-    ("sft", "dora", [[49_999_999], [1]], 2e-4), ("pretrain", "rslora", [[10, 10]], 2e-3),
-    ("grpo", "lora", [[10, 10]], 1e-3), ("grpo", "lora", [[50_000_000]], 2e-5), ("grpo", "none", [[50_000_000]], 2e-6),
+    ("sft", "lora", [[49_999_999]], 2e-3), ("sft", "lora", [[50_000_000]], 1e-3), ("sft", "none", [[50_000_000]], 1e-4),
+    ("sft", "lora", [[300_000_000]], 2e-4), ("sft", "none", [[300_000_000]], 2e-5),
+    ("sft", "dora", [[299_999_999], [1]], 2e-4), ("pretrain", "rslora", [[10, 10]], 2e-3),
+    ("grpo", "lora", [[10, 10]], 1e-3), ("grpo", "lora", [[300_000_000]], 2e-5), ("grpo", "none", [[300_000_000]], 2e-6),
 ])  # fmt: skip
 def test_the_default_learning_rate_depends_on_method_adapter_and_model_size(
     method: str, adapter: str, weight_shapes: list, learning_rate: float, tmp_path: Path
@@ -240,8 +241,12 @@ def test_the_default_learning_rate_depends_on_method_adapter_and_model_size(
     assert resolve(parse_spec(setup)).knobs["learning_rate"] == pytest.approx(learning_rate, rel=1e-12)
 
 
-def test_a_model_that_is_not_downloaded_counts_as_large() -> None:
-    assert resolve(parse_spec(MINIMAL_SETUP | {"model": {"id": "owner/name"}})).knobs["learning_rate"] == 2e-4
+def test_a_model_on_the_hub_counts_as_the_catalogue_knows_it_and_an_unknown_one_as_large() -> None:
+    rates = {
+        name: resolve(parse_spec(MINIMAL_SETUP | {"model": {"id": name}})).knobs["learning_rate"]
+        for name in ("owner/name", "HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen2.5-0.5B-Instruct")
+    }
+    assert list(rates.values()) == pytest.approx([2e-4, 1e-3, 2e-4])
 
 
 def test_explicit_settings_override_defaults() -> None:

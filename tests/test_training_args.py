@@ -22,7 +22,8 @@ from tests.support import build_spec, conversation_rows, write_rows
 
 
 @pytest.mark.parametrize(("adapter", "parameter_count", "expected_rate"), [
-    ("lora", 50_000_000, 2e-4), ("lora", 49_999_999, 2e-3), ("none", 50_000_000, 2e-5), ("none", 49_999_999, 2e-4),
+    ("lora", 50_000_000, 1e-3), ("lora", 49_999_999, 2e-3), ("none", 50_000_000, 1e-4), ("none", 49_999_999, 2e-4),
+    ("lora", 299_999_999, 1e-3), ("lora", 300_000_000, 2e-4), ("none", 300_000_000, 2e-5),
     ("dora", None, 2e-4), ("none", None, 2e-5), ("rslora", 7 * 10**9, 2e-4),
 ])  # fmt: skip
 def test_the_default_learning_rate_depends_on_adapter_and_model_size(

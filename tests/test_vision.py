@@ -161,7 +161,8 @@ def test_dpo_and_grpo_train_on_rows_with_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("knobs", "spec_fields", "expected_text"), [
     ({"max_length": 16}, {}, "The maximum length of 16 tokens cuts into a picture, which with the text before it takes 19 tokens."),
-    ({"packing": True}, {}, "Examples with pictures cannot be joined into full rows."),
+    ({"packing": True}, {}, "Examples with pictures cannot be joined into rows."),
+    ({"padding_free": True}, {}, "Examples with pictures cannot be joined into rows."),
     ({}, {"model": {"id": "pocket"}}, "The examples have pictures, and the model “pocket” reads only text."),
 ])  # fmt: skip
 def test_unsupported_settings_for_images_are_refused_before_training(knobs: dict[str, Any], spec_fields: dict[str, Any], expected_text: str, tmp_path: Path) -> None:  # fmt: skip

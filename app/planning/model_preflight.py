@@ -130,14 +130,19 @@ def _check_experts(facts: ModelFacts, spec: Spec) -> Iterator[Finding]:
 
 
 def _check_packing(facts: ModelFacts, spec: Spec) -> Iterator[Finding]:
-    if not spec.knobs.get("packing") or spec.method == "pretrain":
+    setting = next((name for name in ("packing", "padding_free") if spec.knobs.get(name)), None)
+    if setting is None or spec.method == "pretrain":
         return
+    remedy = f"Switch {setting.replace('_', '-')} off"
+    changes: dict[str, Any] = {f"knobs__{setting}": False}
     if facts.shape.vision:
-        text = "This model reads pictures, and examples for it are not joined into full rows. Switch packing off."
-        yield _finding("packing", "careful", text, "Switch packing off", knobs__packing=False)
+        text = f"This model reads pictures, and examples for it are not joined into rows. {remedy}."
+        yield _finding("packing", "careful", text, remedy, **changes)
     elif facts.shape.model_type.startswith(_STATEFUL_ARCHITECTURES):
-        text = "This model carries a state from token to token, so joined examples would leak into each other. Switch packing off."
-        yield _finding("packing", "wrong", text, "Switch packing off", knobs__packing=False)
+        text = (
+            f"This model carries a state from token to token, so joined examples would leak into each other. {remedy}."
+        )
+        yield _finding("packing", "wrong", text, remedy, **changes)
 
 
 def _check_attention(facts: ModelFacts, spec: Spec, device: DeviceKind) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from app.core import paths
 from app.core.problems import Problem, shorten
+from app.setup.catalogue import load_catalogue
 from app.setup.spec import HUB_NAME, Model
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -68,10 +69,12 @@ def adapter_as_model_problem(name: str, base: str | None) -> Problem:
 
 
 def count_parameters(model: Model) -> int | None:
-    """The number of parameters, from the headers of local safetensors files; None when there are none on this machine."""
+    """The number of parameters: of a folder from the headers of its safetensors files, of a model on the Hub as the catalogue
+    knows it, so that every machine counts the same; None where neither says it."""
     folder = Path(locate_model(model.id))
     if not folder.is_dir():
-        return None
+        entry = load_catalogue().find(model.id)
+        return entry.parameters if entry else None
     sizes = [sum(read_tensor_sizes(file)) for file in folder.glob("*.safetensors")]
     return sum(sizes) or None
 

@@ -127,6 +127,13 @@ class Knobs(TrainingKnobs):
         },
         affects="rows",
     )
+    padding_free: bool = knob(
+        False,
+        "Puts the examples of a batch one after another into one row without filler; they do not see each other, and what is "
+        "learned is the same. Quicker with flash attention and examples of different length, slower with other attention.",
+        affects="timing",
+        unused_with={"knobs.packing": [True]},
+    )
     group_by_length: bool = knob(
         True, "Batches examples of similar length together: less padding, quicker.", affects="order"
     )
@@ -212,8 +219,11 @@ SFT_MIXINS = (
 def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
     """A batch of texts. With packing all rows are full, and TRL joins those of `bfd` to a single one under a mask."""
     if not knobs.packing:
-        tokens = min(lengths.text, knobs.max_length)
-        logits = _logits(knobs, min(lengths.learned, tokens), tokens)
+        tokens, learned = min(lengths.text, knobs.max_length), min(lengths.learned, knobs.max_length)
+        if knobs.padding_free:  # one row, of which nothing is shorter than the longest at worst
+            tokens, learned, batch_size = tokens * knobs.batch_size, learned * knobs.batch_size, knobs.batch_size
+            return StepMemory(texts=1, tokens=tokens, logits=(_logits(knobs, learned, tokens),), padded=batch_size > 1)
+        logits = _logits(knobs, learned, tokens)
         return StepMemory(texts=knobs.batch_size, tokens=tokens, logits=(logits,), padded=knobs.batch_size > 1)
     is_joined = knobs.packing_strategy != "wrapped"
     texts, tokens = (1, knobs.batch_size * knobs.max_length) if is_joined else (knobs.batch_size, knobs.max_length)
@@ -248,6 +258,8 @@ def build(job: Job) -> Trainer:
     trainer = job.trainer(trainer_class, args, eval_dataset=job.held_out_dataset())
     if chat_format := getattr(mask, "chat_template", None):
         trainer.chat_template = job.training_template = chat_format.template
+    if job.knobs.padding_free and not job.knobs.packing:
+        _join_batches(trainer)
     if not job.preview:
         score_trained_positions_only(trainer)
         if job.knobs.label_smoothing:
@@ -255,12 +267,19 @@ def build(job: Job) -> Trainer:
     return trainer
 
 
+def _join_batches(trainer: Trainer) -> None:
+    """Has the collator put the examples of a batch into one row (padding-free). TRL's own setting refuses a maximum length,
+    as it would not truncate then; here rows are truncated before it is set."""
+    trainer.data_collator.padding_free = trainer.padding_free = True
+
+
 def config_args(job: Job, config: type[SFTConfig], label_policy: str) -> SFTConfig:
     """TRL's config from the knobs. label_policy: for TRL's own loss masks; empty where the mask is made here."""
     knobs: Knobs = job.knobs
     has_images = job.processor is not None
-    if has_images and knobs.packing:
-        raise Problem("Examples with pictures cannot be joined into full rows.", advice="Switch packing off.")
+    if has_images and (knobs.packing or knobs.padding_free):
+        setting = "packing" if knobs.packing else "padding-free"
+        raise Problem("Examples with pictures cannot be joined into rows.", advice=f"Switch {setting} off.")
     groups_by_length = (
         knobs.group_by_length and not knobs.packing and not has_images
     )  # how long a row with pictures is shows on the way
