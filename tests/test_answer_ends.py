@@ -77,7 +77,7 @@ def test_an_adapter_stops_by_the_code_of_its_card_and_in_the_chat(case: str, tmp
     assert run.facts["end_notes"] == [text for text in notes if text.startswith("Answers end with")]
     assert ("another program has to be told" in render_model_card(run)) == (case in UNDECLARED)
     assert run_snippet(run) < 200
-    from app.engine.generation.chat import load_result
+    from app.engine.generation.loaded_result import load_result
 
     model, tokenizer = load_result(run.id)
     assert IM_END in end_token_ids_of(model, tokenizer)

@@ -49,9 +49,11 @@ def test_only_answers_and_their_ends_are_trained_and_the_templates_own_instructi
     assert trained_text == "it is 0.<|im_end|>Yes, I counted on my fingers.<|im_end|>"
 
 
-def test_it_learns_and_the_reloaded_result_gives_the_same_answers(real_model: str, tmp_path: Path) -> None:
-    # A result is loaded in fp32, which gives the same numbers only where it was trained in fp32.
-    knobs = {"steps": 6, "batch_size": 4, "learning_rate": 0.001, "max_length": 128, "precision": "fp32"}
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_it_learns_and_the_reloaded_result_gives_the_same_answers(
+    precision: str, real_model: str, tmp_path: Path
+) -> None:
+    knobs = {"steps": 6, "batch_size": 4, "max_length": 128, "precision": precision}
     spec = {"method": "sft", "model": {"id": real_model}, "data": [{"source": "sample:tickets", "limit": 24}],
             "holdout": {"source": {"source": "sample:tickets", "split": "holdout", "limit": 8}}, "adapter": {"r": 8, "alpha": 16}, "knobs": knobs}  # fmt: skip
     outcome = learning.train_and_measure(learning.spec_for(Case(spec, "loss", -1.0), seed=7), "loss", tmp_path)

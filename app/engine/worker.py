@@ -23,9 +23,9 @@ from app.core.workspace import local_workspace
 from app.engine.active_run import computing_run
 from app.engine.device_queue import queue_for_device
 from app.engine.libraries import prepare_libraries, warm_up
+from app.engine.model.device import choose_device
 from app.engine.questions import AnyQuestion, read_question
 
-_DEVICE = "cpu"  # what the worker computes on, whatever the runs use
 _CANCEL_SIGNAL = signal.SIGUSR1  # the only way to interrupt what computes without giving parts, such as a chat template
 
 _ResultT = TypeVar("_ResultT")
@@ -154,7 +154,7 @@ class RequestLoop:
         if question.schedule == "cooperative":
             return self._send_parts(request, self._compute(begin_answer, request))
         name, on_waiting = f"answer-{os.getpid()}-{request.id}", partial(self._send_waiting, request)
-        with queue_for_device(local_workspace(), _DEVICE, name, on_waiting, request.raise_if_cancelled):
+        with queue_for_device(local_workspace(), choose_device("local"), name, on_waiting, request.raise_if_cancelled):
             return self._send_parts(request, self._compute(begin_answer, request))
 
     def _begin_answer(self, request: _Request, question: AnyQuestion) -> _Answer:

@@ -108,7 +108,7 @@ CASES: dict[str, Callable[[Path], Spec]] = {
 
 def our_answers(run: Run) -> list[list[int]]:
     """Token ids of greedy answers by the model as our chat loads it."""
-    from app.engine.generation.chat import load_result
+    from app.engine.generation.loaded_result import load_result
 
     model, tokenizer = load_result(run.id)
     answers = []

@@ -104,14 +104,17 @@ def reloaded_model_matches(job: Any, model: Any, result_folder: Path) -> bool:
     """Compares the logits of PROMPTS, and for a generative model also the greedy completions."""
     import torch
 
-    from app.engine.model.load_model import load_tuned
+    from app.engine.generation.loaded_result import Arithmetic, load_as_trained
 
-    reloaded, tokenizer = load_tuned(result_folder)
+    arithmetic = Arithmetic(job.dtype, job.device.half_dtype(job.knobs.precision))
+    reloaded, tokenizer = load_as_trained(result_folder, arithmetic)
     model.eval()
     for prompt in PROMPTS:
         input_ids = tokenizer(prompt, return_tensors="pt").input_ids
         with torch.no_grad():
-            if not torch.allclose(model(input_ids=input_ids).logits, reloaded(input_ids=input_ids).logits, atol=1e-3):
+            if not torch.allclose(
+                model(input_ids=input_ids).logits.float(), reloaded(input_ids=input_ids).logits.float(), atol=1e-3
+            ):
                 return False
     return not job.is_generative or generate_greedy(model, tokenizer, PROMPTS, 24) == generate_greedy(
         reloaded, tokenizer, PROMPTS, 24

@@ -10,7 +10,7 @@ from app.core.scratch import ScratchFolder
 from app.core.workspace import local_workspace
 from app.engine.contracts import Metrics
 from app.engine.cooperative import CountPart
-from app.engine.generation.chat import run_with_result
+from app.engine.generation.loaded_result import run_with_result
 from app.engine.model.device import Device
 from app.history.summary import held_out_evaluations
 from app.planning.resolve import resolve

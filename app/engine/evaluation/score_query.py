@@ -9,7 +9,7 @@ from app.core.problems import Problem
 from app.core.workspace import local_workspace
 from app.engine.contracts import load_method
 from app.engine.evaluation.scoring import max_input_length, score_texts, step_probabilities, tokenize_pair
-from app.engine.generation.chat import load_result, run_with_result
+from app.engine.generation.loaded_result import load_result, on_device, run_with_result
 from app.engine.trainers.prm import tokenize_steps
 from app.runs import store
 
@@ -44,11 +44,13 @@ def score_query(run_id: str, prompt: str, answers: Sequence[str], steps: Sequenc
     if load_method(run.spec.method).produces == "scores":
         texts = [tokenize_pair(tokenizer, prompt, answer) for answer in answers]
         _require_length(model, texts)
-        return {"scores": [round(score, 4) for score in score_texts(model, texts)]}
+        with on_device(model):
+            return {"scores": [round(score, 4) for score in score_texts(model, texts)]}
     row = {"prompt": prompt, "completions": [*steps], "labels": [True] * len(steps)}
     tokenized_row = tokenize_steps(row, tokenizer, run.spec.knobs["step_separator"])
     _require_length(model, [tokenized_row["input_ids"]])
-    [probabilities] = step_probabilities(model, [tokenized_row["input_ids"]])
+    with on_device(model):
+        [probabilities] = step_probabilities(model, [tokenized_row["input_ids"]])
     step_ends = [position for position, label in enumerate(tokenized_row["labels"]) if label == 1]
     return {"steps": [round(probabilities[position], 4) for position in step_ends]}
 

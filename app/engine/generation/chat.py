@@ -6,20 +6,17 @@ import contextlib
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
-from functools import lru_cache
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, final
 
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
 from app.engine.contracts import SamplingSettings, load_method
-from app.engine.generation.end_tokens import add_end_tokens, end_token_ids_of
+from app.engine.generation.end_tokens import end_token_ids_of
 from app.engine.generation.generate import generate_completions, render_prompt
-from app.engine.generation.sampling import add_stop_tokens
+from app.engine.generation.loaded_result import load_base_of, load_result, on_device, run_with_result
 from app.engine.generation.transformers_generator import TransformersGenerator, tokenize_rendered
 from app.runs import store
-from app.setup import models
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -109,20 +106,18 @@ def stream_chat(
         temperature=temperature,
         top_k=0,
     )
-    sides = {
-        name: _ChatSide(side, tokenizer, prompt_ids, sampling)
-        for name, side in _side_models(run_id, model, with_base).items()
-    }
-    try:
+    side_models = _side_models(run_id, model, with_base)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(on_device(*(side.model for side in side_models.values())))
+        sides = {name: _ChatSide(side, tokenizer, prompt_ids, sampling) for name, side in side_models.items()}
+        for side in sides.values():
+            stack.callback(side.token_stream.close)
         while unfinished := [(name, side) for name, side in sides.items() if not side.is_finished]:
             for name, side in unfinished:
                 if new_text := side.next_text():
                     yield {"who": name, "text": new_text}
         end_token_ids = end_token_ids_of(model, tokenizer)
         return {name: side.summary(end_token_ids) for name, side in sides.items()}
-    finally:
-        for side in sides.values():
-            side.token_stream.close()
 
 
 def _side_models(run_id: str, model: PreTrainedModel, with_base: bool) -> dict[str, _SideModel]:
@@ -133,7 +128,7 @@ def _side_models(run_id: str, model: PreTrainedModel, with_base: bool) -> dict[s
         inner_model = model.get_base_model()  # the adapter's layers sit inside it, so both sides run the same code
         base, tuned = _SideModel(inner_model, model.disable_adapter), _SideModel(inner_model)
         return {"base": base, "tuned": tuned} if with_base else {"tuned": tuned}
-    return ({"base": _SideModel(_load_base(run_id))} if with_base else {}) | {"tuned": _SideModel(model)}
+    return ({"base": _SideModel(load_base_of(run_id))} if with_base else {}) | {"tuned": _SideModel(model)}
 
 
 def _tokenize_prompt(run_id: str, conversation: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -162,7 +157,7 @@ def complete_prompts(run_id: str, prompts: list[str], with_base: bool, max_new_t
     sampling, chat = SamplingSettings(max_new_tokens=max_new_tokens), prompts_are_chat(run_id)
     completions = {}
     for name, side in reversed(_side_models(run_id, model, with_base).items()):
-        with side.context():
+        with on_device(side.model), side.context():
             generator = TransformersGenerator(side.model, tokenizer)
             completions[name] = generate_completions(generator, prompts, sampling, chat=chat)
     return completions
@@ -177,43 +172,6 @@ def require_generative_result(run_id: str) -> None:
         )
 
 
-def run_with_result(run_id: str) -> store.Run:
-    """The requested run. Raises Problem when it has no result."""
-    run = store.find_run(local_workspace(), run_id)
-    store.result_folder(run)
-    return run
-
-
 def prompts_are_chat(run_id: str) -> bool:
     """Whether prompts are chat messages; for a model trained on plain text they are beginnings to continue."""
     return store.find_run(local_workspace(), run_id).facts.get("chat", True)
-
-
-def load_result(run_id: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """(model, tokenizer) of the run's result, with its stop tokens. Raises Problem when there is none."""
-    run = store.find_run(local_workspace(), run_id)
-    folder = store.result_folder(run)
-    model, tokenizer = _load_tuned(folder, folder.stat().st_mtime_ns)
-    add_end_tokens(model, run.facts.get("end_tokens", []))  # answers end where they ended in training
-    if stops := run.spec.knobs.get("stop"):
-        add_stop_tokens(model, tokenizer, stops)
-    return model, tokenizer
-
-
-@lru_cache(maxsize=1)  # one model in memory at a time; `_changed` tells a resumed run's new result from the old
-def _load_tuned(folder: Path, _changed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    from app.engine.model.load_model import load_tuned
-
-    return load_tuned(folder)
-
-
-def _load_base(run_id: str) -> PreTrainedModel:
-    model = store.find_run(local_workspace(), run_id).spec.model
-    return _cached_base_model(models.locate_model(model.id), model.revision)
-
-
-@lru_cache(maxsize=1)
-def _cached_base_model(name: str, revision: str | None) -> PreTrainedModel:
-    from app.engine.model.load_model import load_base_model
-
-    return load_base_model("causal", name, revision).eval()

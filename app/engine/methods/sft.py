@@ -10,13 +10,12 @@ from app.core.problems import Problem
 from app.engine.contracts import Method, Trainer
 from app.engine.generation.sampling import parse_template_arguments
 from app.engine.trainer_class import extended
-from app.engine.trainers.mixin_bases import TrainerBase
+from app.engine.trainers.sft import SFT_MIXINS, join_batches
 from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 from app.setup.step_memory import Logits, RowLengths, StepMemory
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from trl import SFTConfig
 
     from app.engine.job import Job
@@ -193,29 +192,6 @@ def check(spec: Spec) -> None:
         )
 
 
-class NLLEvaluationMixin(TrainerBase):
-    """Evaluates with the NLL loss whichever it trains with: DFT's also falls where a model gets worse."""
-
-    args: SFTConfig
-
-    def evaluate(
-        self,
-        eval_dataset: Dataset | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> dict[str, float]:
-        trained_loss_type, self.args.loss_type = self.args.loss_type, "nll"
-        try:
-            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-        finally:
-            self.args.loss_type = trained_loss_type
-
-
-SFT_MIXINS = (
-    NLLEvaluationMixin,  # one loss for all held-out curves
-)  # over TRL's SFTTrainer
-
-
 def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
     """A batch of texts. With packing all rows are full, and TRL joins those of `bfd` to a single one under a mask."""
     if not knobs.packing:
@@ -259,18 +235,12 @@ def build(job: Job) -> Trainer:
     if chat_format := getattr(mask, "chat_template", None):
         trainer.chat_template = job.training_template = chat_format.template
     if job.knobs.padding_free and not job.knobs.packing:
-        _join_batches(trainer)
+        join_batches(trainer)
     if not job.preview:
         score_trained_positions_only(trainer)
         if job.knobs.label_smoothing:
             smooth_labels(trainer, job.knobs.label_smoothing)
     return trainer
-
-
-def _join_batches(trainer: Trainer) -> None:
-    """Has the collator put the examples of a batch into one row (padding-free). TRL's own setting refuses a maximum length,
-    as it would not truncate then; here rows are truncated before it is set."""
-    trainer.data_collator.padding_free = trainer.padding_free = True
 
 
 def config_args(job: Job, config: type[SFTConfig], label_policy: str) -> SFTConfig:

@@ -64,9 +64,13 @@ MODELS_AND_DATA = (
         ("transformers.LlamaForCausalLM",),
         "forward",
         "replaced",
-        ("engine/model/label_smoothing.py", "engine/model/trained_positions_head.py"),
+        (
+            "engine/model/label_smoothing.py",
+            "engine/model/trained_positions_head.py",
+            "engine/generation/loaded_result.py",
+        ),
         "TRL's fused forward is wrapped, so that without Triton logits of trained positions only are computed, and for "
-        "label smoothing.",
+        "label smoothing; that of a result, so that it computes in mixed precision as accelerate has it do in training.",
         "(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None, inputs_embeds=None, "
         "labels=None, use_cache=None, logits_to_keep=0, **kwargs)",
     ),
