@@ -54,6 +54,7 @@ SHIPPED_FILES = (
 ENGINE_ONLY_FILES = {
     "app/engine/callback.py",
     "app/engine/model/frozen_halves.py",
+    "app/engine/model/frozen_head.py",
     "app/engine/model/fused_lora.py",
     "app/engine/profiler.py",
     "app/engine/trainers/muon.py",

@@ -101,3 +101,47 @@ def test_score_targets_equals_values_worked_by_hand() -> None:
     )
     assert entropy.tolist() == pytest.approx([expected_entropy.item()] * 2)
     assert is_top_token.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("piece_rows", [1, 3, 100])
+def test_a_frozen_head_scores_in_pieces_as_the_logits_of_all_positions_do(
+    piece_rows: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from torch.testing import assert_close
+
+    from app.engine.model import frozen_head
+    from app.engine.model.trained_positions_head import score_targets
+
+    torch.manual_seed(7)
+    head = torch.nn.Linear(16, 50, bias=False, dtype=getattr(torch, dtype)).requires_grad_(False)
+    assert frozen_head.is_frozen_head(head)
+    monkeypatch.setattr(frozen_head, "PIECE_ELEMENTS", piece_rows * 50)
+    targets, weights = torch.randint(0, 50, (8,)), torch.rand(8)
+    whole, piecewise = (torch.randn(8, 16, dtype=head.weight.dtype).requires_grad_() for _ in range(2))
+    with torch.no_grad():
+        piecewise.copy_(whole)
+    expected = score_targets(head(whole), targets)
+    scores = frozen_head.score_by_frozen_head(head, piecewise, targets)
+    for score, expected_score in zip(scores, expected, strict=True):
+        assert_close(score, expected_score)
+    (expected[0] * weights).sum().backward()
+    (scores[0] * weights).sum().backward()
+    assert whole.grad is not None
+    assert whole.grad.abs().max() > 0
+    tolerance = {"float32": (1e-5, 1e-5), "bfloat16": (0.02, 1e-3)}[dtype]
+    assert_close(piecewise.grad, whole.grad, rtol=tolerance[0], atol=tolerance[1])
+
+
+def test_a_trained_or_adapted_head_is_not_taken_for_a_frozen_one() -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from app.engine.model.frozen_head import is_frozen_head
+
+    assert not is_frozen_head(torch.nn.Linear(4, 4))
+    model = get_peft_model(
+        torch.nn.ModuleDict({"lm_head": torch.nn.Linear(4, 4)}), LoraConfig(target_modules=["lm_head"])
+    )
+    assert not is_frozen_head(model.base_model.model["lm_head"])

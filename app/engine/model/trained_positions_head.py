@@ -43,6 +43,8 @@ def _compacting_forward(fused: Callable[..., FusedCausalLMOutput]) -> Callable[.
     """A forward that handles `fused_lm_head=True` itself for plain text models, and passes all else to `fused`."""
     from trl.trainer.utils import FusedCausalLMOutput
 
+    from app.engine.model.frozen_head import is_frozen_head, score_by_frozen_head
+
     @functools.wraps(fused)  # generate() checks its arguments against the signature
     def forward(
         self: PreTrainedModel,
@@ -56,12 +58,14 @@ def _compacting_forward(fused: Callable[..., FusedCausalLMOutput]) -> Callable[.
                 *args,
                 **(({"labels": labels} if labels is not None else {}) | {"fused_lm_head": fused_lm_head} | kwargs),
             )
-        mask = labels[:, 1:] != -100
-        if int(mask.sum()) * self.config.get_text_config().vocab_size > _MAX_LOGITS:
+        mask, head = labels[:, 1:] != -100, self.get_output_embeddings()
+        is_frozen = is_frozen_head(head)
+        if not is_frozen and int(mask.sum()) * self.config.get_text_config().vocab_size > _MAX_LOGITS:
             return fused(*args, fused_lm_head=True, labels=labels, **kwargs)
         kwargs["use_cache"] = False
-        hidden = self.base_model(*args, **kwargs).last_hidden_state[:, :-1][mask]
-        log_probs, entropy, is_top1 = score_targets(self.get_output_embeddings()(hidden), labels[:, 1:][mask])
+        hidden, targets = self.base_model(*args, **kwargs).last_hidden_state[:, :-1][mask], labels[:, 1:][mask]
+        score = score_by_frozen_head(head, hidden, targets) if is_frozen else score_targets(head(hidden), targets)
+        log_probs, entropy, is_top1 = score
 
         def spread(scored: Tensor) -> Tensor:
             return scored.new_zeros(mask.shape).masked_scatter(mask, scored)

@@ -28,6 +28,7 @@ _TILE_COPIES_ON_CPU = 7.25  # without Triton: temporary float32 results, of the 
 _DIVERGENCE_COPIES_ON_CPU = 9.0
 _LEARNED_COPIES = 3.0  # log-softmax of the logits, its gradient, and that of the logits
 _COPIES_LEFT = 2.0  # their gradient, and what it was computed from
+_PIECE_ELEMENTS = 2**24  # as in app/engine/model/frozen_head.py
 _MAX_LEARNED_LOGITS = 2**28  # beyond, app/engine/model/trained_positions_head.py uses the fused head
 
 
@@ -133,14 +134,33 @@ def _score_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> f
 
 
 def logit_bytes(
-    shape: ModelShape, teacher: ModelShape, step: StepMemory, compute: int, *, on_card: bool
+    shape: ModelShape,
+    teacher: ModelShape,
+    step: StepMemory,
+    compute: int,
+    *,
+    on_card: bool,
+    frozen_head: bool,
 ) -> tuple[float, float]:
     """(bytes of all logits of a step and of what is computed from them at the same time, those of them that are left when
-    the gradient of the head comes). on_card: Triton's kernels are used, which need one tile."""
+    the gradient of the head comes). on_card: Triton's kernels are used, which need one tile. frozen_head: the model's own
+    head is not trained."""
     sizes = [
-        _logit_bytes(teacher if logits.of_teacher else shape, step, logits, compute, on_card) for logits in step.logits
+        _frozen_head_bytes(shape, step, logits, compute)
+        if frozen_head and logits.kernel == "learned" and not on_card and not shape.num_experts
+        else _logit_bytes(teacher if logits.of_teacher else shape, step, logits, compute, on_card)
+        for logits in step.logits
     ]
     return sum(size for size, _ in sizes), sum(size_in_head for _, size_in_head in sizes)
+
+
+def _frozen_head_bytes(shape: ModelShape, step: StepMemory, logits: Logits, compute: int) -> tuple[float, float]:
+    """Piece by piece, with the gradient of each position's score (app/engine/model/frozen_head.py)."""
+    positions = (logits.texts or step.texts) * logits.positions
+    rows = min(positions, max(1, _PIECE_ELEMENTS // shape.vocab_size))
+    copies = 2 * FLOAT32 + (compute if compute != FLOAT32 else 0)  # logarithms of the probabilities, and these
+    gradients = positions * shape.hidden_size * compute
+    return rows * shape.vocab_size * copies + gradients, gradients
 
 
 def _logit_bytes(

@@ -14,6 +14,7 @@ from app.setup.spec import Spec
 
 _FOURIER_FREQUENCIES = 1000  # trained for each layer, PEFT's default
 _TABLES = ("embed_tokens", "lm_head")
+_ALL_LINEAR = ("auto", "all-linear")  # targets: of the blocks, without the head
 _MLP_NAMES = {3: ("gate_proj", "up_proj", "down_proj"), 2: ("up_proj", "down_proj")}
 
 
@@ -163,7 +164,7 @@ def _near_square(number: int) -> tuple[int, int]:
 
 
 def _is_target(layer_name: str, targets: str) -> bool:
-    return targets in ("auto", "all-linear") or any(
+    return targets in _ALL_LINEAR or any(
         fnmatchcase(f".{layer_name}", f"*.{name.removeprefix('model.')}") for name in targets.split(",")
     )
 
@@ -173,6 +174,15 @@ def _weights_not_in_matrices(shape: ModelShape, patterns: list[str]) -> int:
     names = _TABLES[:1] if shape.tie_word_embeddings else _TABLES
     tables = [Layer(name, shape.hidden_size, shape.vocab_size) for name in names]
     return sum(layer.weights for layer in (*expert_stacks(shape), *tables) if _matches(layer.name, patterns))
+
+
+def has_frozen_head(spec: Spec, shape: ModelShape) -> bool:
+    """Whether the matrix that gives logits stays as it is: it is not trained, has no adapter, and no token of it is new."""
+    adapter = spec.adapter.as_stored
+    names = (_TABLES if shape.tie_word_embeddings else _TABLES[1:]) if adapter.kind != "none" else ()
+    is_adapted = adapter.targets not in _ALL_LINEAR and any(_is_target(name, adapter.targets) for name in names)
+    is_unfrozen = any(_matches(name, adapter.unfreeze) for name in names)
+    return bool(names) and not (is_adapted or is_unfrozen or spec.model.new_tokens)
 
 
 def _unfrozen_weights(adapter: Adapter, shape: ModelShape, layers: list[Layer]) -> int:

@@ -11,7 +11,7 @@ from app.engine.contracts import AnyMethod, load_method
 from app.planning.memory import activations, weights
 from app.planning.memory.activations import FLOAT32, HALF, Precision
 from app.planning.memory.device_memory import DeviceMemory
-from app.planning.memory.layers import TrainedWeights, count_trained
+from app.planning.memory.layers import TrainedWeights, count_trained, has_frozen_head
 from app.setup.model_shape import ModelShape
 from app.setup.spec import Spec
 from app.setup.step_memory import RowLengths, StepMemory
@@ -127,7 +127,10 @@ class Workload:
         """(of logits at the loss, what is left of them when the gradient of the head comes)."""
         on_card = self.device.kind == "cuda"
         teacher = self.other_shapes.get(getattr(self.knobs, "teacher", ""), self.shape)
-        return activations.logit_bytes(self.shape, teacher, self.step, self.compute_bytes, on_card=on_card)
+        frozen_head = has_frozen_head(self.spec, self.shape)
+        return activations.logit_bytes(
+            self.shape, teacher, self.step, self.compute_bytes, on_card=on_card, frozen_head=frozen_head
+        )
 
     @property
     def head_gradient_bytes(self) -> float:
