@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -198,6 +199,29 @@ def test_processes_of_a_reward_that_loops_end_with_their_killed_engine(name: str
     engine.send_signal(signal.SIGKILL)
     engine.wait()
     _, alive = psutil.wait_procs(helpers, 5)
+    assert not alive
+
+
+@pytest.mark.slow
+def test_processes_of_a_reward_that_takes_too_long_end_also_where_they_left_its_session() -> None:
+    code = """import ctypes, os
+def score(answer, row):
+    os.fork()
+    os.setsid()
+    ctypes.CDLL(None).prctl(1, 0)  # would let it live on after its parent
+    while True: pass"""
+    reward = Reward(name="own_python", params={"code": code})
+    pool = _RewardPool(reward.model_dump_json(by_alias=True), 3.0, 1, calls_out=False)
+    engine, started = psutil.Process(), set[psutil.Process]()
+    with ThreadPoolExecutor(1) as executor:
+        scores = executor.submit(pool.score_all, [{"completion": "", "columns": {}}])
+        while not scores.done():
+            started |= {*engine.children(recursive=True)}
+            time.sleep(0.05)
+    pool.close()
+    assert isinstance(scores.result()[0], FailedScore)
+    assert len(started) >= 3  # the guard, what it guards, and what that started
+    _, alive = psutil.wait_procs(started, 5)
     assert not alive
 
 

@@ -68,7 +68,7 @@ def _score_piece(
     log_all = logits.sub_(log_normaliser)
     log_probs = log_all.gather(-1, targets[:, None])[:, 0]
     probs = log_all.exp()
-    entropy = -torch.linalg.vecdot(probs, log_all)
+    entropy = -log_all.mul_(probs).sum(-1)
     if not needs_gradient:
         return log_probs, entropy, is_top1, hidden.new_empty(0, hidden.shape[-1])
     probs[torch.arange(len(targets), device=targets.device), targets] -= 1

@@ -7,6 +7,7 @@ a process that computes for ever does not notice that its parent was killed.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+SET_DEATH_SIGNAL = 1  # of prctl: PR_SET_PDEATHSIG
 _POLL_SECONDS = 0.1
 _MEMORY_FIELDS = re.compile(r"^Rss(?:Anon|Shmem):\s+(\d+) kB$", re.MULTILINE)  # not RssFile: Python itself, on disk
 
@@ -39,6 +41,7 @@ def start_guard(limits: Limits | None = None, spare_first: bool = False) -> None
     parent = os.getppid()
     guarded = os.fork()
     if not guarded:
+        _end_with_parent()
         return
     while True:
         pid, wait_status = os.waitpid(guarded, os.WNOHANG)
@@ -52,6 +55,12 @@ def start_guard(limits: Limits | None = None, spare_first: bool = False) -> None
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(taker, signal.SIGKILL)
         time.sleep(_POLL_SECONDS)
+
+
+def _end_with_parent() -> None:
+    """Has the kernel end this process when its guard is killed: it may have left the guard's session, with which the pool kills."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _exceeds(first: int, limits: Limits) -> bool:

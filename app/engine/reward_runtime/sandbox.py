@@ -23,7 +23,7 @@ from pathlib import Path
 
 from app.core.platform import limit_resources
 from app.core.problems import Problem
-from app.engine.reward_runtime.process_guard import Limits, can_measure, start_guard
+from app.engine.reward_runtime.process_guard import SET_DEATH_SIGNAL, Limits, can_measure, start_guard
 
 _MAX_MEMORY = 1 << 30  # bytes, of each process and of all together
 _MAX_FILE_SIZE = 16 << 20  # bytes
@@ -179,6 +179,8 @@ def _forbid_calls(*calls: str | int) -> None:
         # An end of a pair of datagram sockets can send to any Unix socket; of raw ones the kernel makes datagram sockets.
         for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
             filter_.add_rule(refused, "socketpair", seccomp.Arg(1, seccomp.MASKED_EQ, _SOCKET_KINDS, kind))
+        # This process ends with its guard, and cannot take that back.
+        filter_.add_rule(refused, "prctl", seccomp.Arg(0, seccomp.EQ, SET_DEATH_SIGNAL))
         # The first process of a new namespace of users has all rights over further namespaces. clone3 takes its flags from
         # memory, which no filter reads; the C library does without it where it does not exist.
         filter_.add_rule(refused, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, _NEW_USER, _NEW_USER))

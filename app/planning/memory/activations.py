@@ -39,7 +39,8 @@ class Precision:
     scaled_outputs: those of the matrices of a block whose magnitude is learned too (DoRA). merged_weights: weights of the
     experts of a block to which an adapter is added in each pass, and of matrices whose adapter is computed as a whole
     one. shares_inputs: matrices that read the same stream keep one copy of it, also in half precision
-    (app/engine/model/fused_lora.py, and PEFT for quantized ones). on_card: computed on a graphics card."""
+    (app/engine/model/fused_lora.py, and PEFT for quantized ones). on_card: computed on a graphics card.
+    blocks_without_gradient: so many of the first blocks have nothing to learn, and keep nothing."""
 
     compute: int
     residual: int
@@ -50,6 +51,7 @@ class Precision:
     merged_weights: float = 0
     shares_inputs: bool = False
     on_card: bool = False
+    blocks_without_gradient: int = 0
 
 
 def block_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> float:
@@ -112,7 +114,7 @@ def activation_bytes(
     if recomputes:
         inputs = shape.num_hidden_layers * tokens * shape.hidden_size * precision.residual
         return inputs + ends + mask, block
-    return shape.num_hidden_layers * block + ends + mask, 0.0
+    return (shape.num_hidden_layers - precision.blocks_without_gradient) * block + ends + mask, 0.0
 
 
 def working_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> float:

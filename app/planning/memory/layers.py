@@ -103,7 +103,7 @@ def count_trained(spec: Spec, shape: ModelShape) -> TrainedWeights:
     """What a Spec trains in a model of this shape."""
     adapter = spec.adapter.as_stored
     layers = [*linear_layers(shape)]
-    trains_all = adapter.kind == "none" and not adapter.unfreeze
+    trains_all = _trains_all(adapter)
     embedded = shape.vocab_size * shape.hidden_size if trains_all or _matches(_TABLES[0], adapter.unfreeze) else 0
     not_in_matrices = _weights_not_in_matrices(shape, ["*"] if trains_all else adapter.unfreeze)
     if adapter.kind == "none":
@@ -178,11 +178,29 @@ def _weights_not_in_matrices(shape: ModelShape, patterns: list[str]) -> int:
 
 def has_frozen_head(spec: Spec, shape: ModelShape) -> bool:
     """Whether the matrix that gives logits stays as it is: it is not trained, has no adapter, and no token of it is new."""
+    adapter, names = spec.adapter.as_stored, _TABLES if shape.tie_word_embeddings else _TABLES[1:]
+    targets = "" if adapter.kind == "none" or adapter.targets in _ALL_LINEAR else adapter.targets
+    is_learned = any(_is_target(name, targets) or _matches(name, adapter.unfreeze) for name in names)
+    return not (is_learned or _trains_all(adapter) or spec.model.new_tokens)
+
+
+def first_trained_block(spec: Spec, shape: ModelShape) -> int:
+    """The number of the first block, from 0, that the backward pass has to reach; the count of blocks where it reaches none."""
     adapter = spec.adapter.as_stored
-    names = (_TABLES if shape.tie_word_embeddings else _TABLES[1:]) if adapter.kind != "none" else ()
-    is_adapted = adapter.targets not in _ALL_LINEAR and any(_is_target(name, adapter.targets) for name in names)
-    is_unfrozen = any(_matches(name, adapter.unfreeze) for name in names)
-    return bool(names) and not (is_adapted or is_unfrozen or spec.model.new_tokens)
+    if _trains_all(adapter) or spec.model.new_tokens or _matches(_TABLES[0], adapter.unfreeze):
+        return 0
+    names = [layer.name for layer in (*linear_layers(shape), *expert_stacks(shape))]
+    learned = (
+        name
+        for name in names
+        if _matches(name, [*adapter.unfreeze, *adapter.experts])
+        or (adapter.kind != "none" and _is_target(name, adapter.targets))
+    )
+    return min((int(name.split(".")[1]) for name in learned), default=shape.num_hidden_layers)
+
+
+def _trains_all(adapter: Adapter) -> bool:
+    return adapter.kind == "none" and not adapter.unfreeze
 
 
 def _unfrozen_weights(adapter: Adapter, shape: ModelShape, layers: list[Layer]) -> int:

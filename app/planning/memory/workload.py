@@ -11,7 +11,7 @@ from app.engine.contracts import AnyMethod, load_method
 from app.planning.memory import activations, weights
 from app.planning.memory.activations import FLOAT32, HALF, Precision
 from app.planning.memory.device_memory import DeviceMemory
-from app.planning.memory.layers import TrainedWeights, count_trained, has_frozen_head
+from app.planning.memory.layers import TrainedWeights, count_trained, first_trained_block, has_frozen_head
 from app.setup.model_shape import ModelShape
 from app.setup.spec import Spec
 from app.setup.step_memory import RowLengths, StepMemory
@@ -115,6 +115,7 @@ class Workload:
             merged_weights=self.trained.merged_weights / blocks,
             shares_inputs=self.spec.adapter.kind in _PLAIN_LORA,
             on_card=self.device.kind == "cuda",
+            blocks_without_gradient=first_trained_block(self.spec, self.model_shape),
         )
 
     @cached_property
