@@ -110,8 +110,12 @@ function startAction(button) {
   element('#runs-address').hidden = true; // a link that was copied before is of another run
 }
 
+/** @type {{ reply: Reply | undefined } | null} */
+let broughtProblem = null; // that of an action on another view, which led here; until this view is left
+
 async function showAllRuns() {
   showReply(await server.list_runs().catch(() => undefined));
+  if (broughtProblem) showNotice(broughtProblem.reply); // a list without a remark would clear it
 }
 
 /** @param {Reply | undefined} reply with a RunListing */
@@ -132,6 +136,7 @@ export async function reuseSetup(run) {
   const reply = await server.read_setup(run).catch(() => undefined);
   showNotice(reply);
   if (!reply?.answer) {
+    if (page.view !== 'runs') broughtProblem = { reply };
     page.go('runs'); // where the notice is
     return false;
   }
@@ -215,6 +220,7 @@ export function mountPage(context) {
   server = context.server;
   listen('view', ({ view }) => {
     if (view === 'runs') showAllRuns();
+    else broughtProblem = null;
   });
   if (page.mounted && page.view === 'runs') showAllRuns(); // the view was opened before this was drawn
 }

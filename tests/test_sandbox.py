@@ -193,11 +193,12 @@ def test_processes_of_a_reward_that_loops_end_with_their_killed_engine(name: str
     )
     reward_json = Reward(name=name, params=params).model_dump_json(by_alias=True)
     engine = psutil.Popen([sys.executable, "-c", script, reward_json], cwd=paths.ROOT)
-    busy = partial(_busy_descendants, engine)
-    wait_until(busy, 60)
-    helpers = engine.children(recursive=True)
-    engine.send_signal(signal.SIGKILL)
-    engine.wait()
+    try:
+        wait_until(partial(_busy_descendants, engine), 60)
+        helpers = engine.children(recursive=True)
+    finally:
+        engine.send_signal(signal.SIGKILL)
+        engine.wait()
     _, alive = psutil.wait_procs(helpers, 5)
     assert not alive
 
@@ -227,9 +228,12 @@ def score(answer, row):
 
 def _busy_descendants(process: psutil.Process) -> list[psutil.Process]:
     """Those that compute at least half of the time."""
-    return [child for child in process.children(recursive=True) if child.cpu_percent(0.2) > 50 and _runs_answer(child)]
+    return [child for child in process.children(recursive=True) if _runs_answer(child)]
 
 
 def _runs_answer(process: psutil.Process) -> bool:
-    """Not a process that is still importing: those have computed for a few seconds at most."""
-    return process.cpu_times().user > 3
+    """Computes, and is not a process that is still importing: those have computed for a few seconds at most."""
+    try:
+        return process.cpu_percent(0.2) > 50 and process.cpu_times().user > 3
+    except psutil.NoSuchProcess:  # it has ended meanwhile
+        return False

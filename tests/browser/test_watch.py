@@ -514,6 +514,7 @@ def test_a_remedy_changes_the_form_only_where_the_setup_of_its_run_was_read(page
     spec_text = (run.path / "spec.json").read_text()
     (run.path / "spec.json").write_text("{")
     remedy.click()
+    expect(page.locator("#runs-count")).to_contain_text("on disk")  # the runs are listed, and the reason stays
     expect(page.locator("#runs-notice .wrong")).to_be_visible()
     assert current_setup(page) == setup_before
     (run.path / "spec.json").write_text(spec_text)
