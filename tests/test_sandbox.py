@@ -214,10 +214,11 @@ def score(answer, row):
     reward = Reward(name="own_python", params={"code": code})
     pool = _RewardPool(reward.model_dump_json(by_alias=True), 3.0, 1, calls_out=False)
     engine, started = psutil.Process(), set[psutil.Process]()
+    others = {*engine.children(recursive=True)}  # of tests before
     with ThreadPoolExecutor(1) as executor:
         scores = executor.submit(pool.score_all, [{"completion": "", "columns": {}}])
         while not scores.done():
-            started |= {*engine.children(recursive=True)}
+            started |= {*engine.children(recursive=True)} - others
             time.sleep(0.05)
     pool.close()
     assert isinstance(scores.result()[0], FailedScore)
