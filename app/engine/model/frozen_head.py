@@ -45,7 +45,7 @@ class _Scores(Function):
             _score_piece(head, *piece, needs_gradient)
             for piece in zip(hidden.split(rows), targets.split(rows), strict=True)
         ]
-        log_probs, entropy, is_top1, gradients = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+        log_probs, entropy, is_top1, gradients = (torch.cat(tensors) for tensors in zip(*pieces, strict=True))
         ctx.save_for_backward(gradients)
         ctx.mark_non_differentiable(entropy, is_top1)
         return log_probs, entropy, is_top1
