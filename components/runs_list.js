@@ -212,7 +212,8 @@ export function mountSidebar(context) {
 /** @param {MountContext['server']} sidebarServer */
 async function showNewestRuns(sidebarServer) {
   const reply = await sidebarServer.list_newest_runs();
-  if (reply?.answer) showRuns(reply.answer, false);
+  const runs = page.live?.runs ?? reply?.answer; // the stream's list is newer
+  if (runs) showRuns(runs, false);
 }
 
 /** The page of all runs, listed anew each time it is opened. @param {MountContext} context */

@@ -371,6 +371,21 @@ def test_new_and_deleted_runs_update_the_run_list(server: Server, run: Run, monk
         assert next(received)[1] == {"is_complete": False, "runs": [], "removed_ids": [run.id]}
 
 
+@pytest.mark.parametrize("path", ["live", "live/news"])
+def test_a_page_that_opens_gets_no_run_list_from_before(server: Server, run: Run, path: str) -> None:
+    for _ in range(3):  # well within the interval between two reads
+        created = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
+        with server.request(path) as response:
+            kind, run_list = next(sse_messages(response)) if path == "live" else received_list(response)
+        assert (kind, {listed_run["id"] for listed_run in run_list["runs"]}) == ("runs", {run.id, created.id})
+        cleanup.delete_run(created)
+
+
+def received_list(response: Any) -> tuple[str, Event]:
+    message = json.load(response)["messages"][0]
+    return message["event"], message["data"]
+
+
 def test_deleting_a_watched_run_sends_a_gone_message(server: Server, run: Run) -> None:
     with server.request(f"live?run={run.id}") as stream:
         received = sse_messages(stream)

@@ -78,6 +78,7 @@ class PageState:
     seq: int  # -1: none
     version: int = -1
     known_runs: dict[str, RunSummary] | None = None
+    opened_at: float = field(default_factory=time.monotonic)
 
 
 class Broadcaster:
@@ -103,11 +104,13 @@ class Broadcaster:
                 del self._readers[other_id]
         return reader.snapshot
 
-    async def _read_run_list(self) -> list[RunSummary]:
+    async def _read_run_list(self, page: PageState) -> list[RunSummary]:
+        """Never older than the page: its own request may have read a newer list, which an older one must not replace."""
         async with self._run_list_lock:
-            if time.monotonic() - self._run_list_read_at > RUN_LIST_INTERVAL:
+            begin = time.monotonic()
+            if begin - self._run_list_read_at > RUN_LIST_INTERVAL or self._run_list_read_at < page.opened_at:
                 self._run_list = await asyncio.to_thread(run_list.list_summaries, visitor_workspace(), _RUN_LIST_LENGTH)
-                self._run_list_read_at = time.monotonic()
+                self._run_list_read_at = begin
         return self._run_list
 
     async def new_messages(self, page: PageState) -> list[Message]:
@@ -115,7 +118,7 @@ class Broadcaster:
         messages: list[Message] = []
         known_runs, page.known_runs = (
             page.known_runs,
-            {summary["id"]: summary for summary in await self._read_run_list()},
+            {summary["id"]: summary for summary in await self._read_run_list(page)},
         )
         if known_runs != page.known_runs:
             messages.append(Message("runs", to_json_line(_run_list_changes(known_runs, page.known_runs))))
