@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -52,7 +53,7 @@ class LiveTensorTracker(TorchDispatchMode):
         return outputs
 
     def _add(self, tensor: torch.Tensor, name: str) -> None:
-        if tensor.device.type == "meta":
+        if tensor.device.type == "meta" or isinstance(tensor, FakeTensor):  # fake ones are left over from compiling
             return
         try:
             storage = tensor.untyped_storage()

@@ -8,9 +8,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from app.core import registry
 from app.core.paths import ROOT
 from app.core.problems import Problem
+from app.engine.contracts import load_method
 from app.engine.job import Job
+from app.engine.methods import sft
 from app.engine.model.device import Device
 from app.engine.trainers.training_args import TrainingKnobs, require_device
 from app.planning.resolve import resolve
@@ -46,11 +49,28 @@ def test_joined_examples_do_not_see_each_other(attention: str) -> None:
         ({"attention": "flash_attention_2"}, "The attention flash_attention_2 needs an NVIDIA card"),
         ({"attention": "flex_attention"}, "The attention flex_attention needs an NVIDIA card"),
         ({"precision": "fp16"}, "does not train in fp16"),
+        ({"activation_offloading": True}, "moves memory off an NVIDIA card"),
     ],
 )
-def test_what_a_processor_does_not_compute_is_refused_before_a_start(knobs: dict[str, str], text: str) -> None:
+def test_what_a_processor_does_not_compute_is_refused_before_a_start(knobs: dict[str, str | bool], text: str) -> None:
     with pytest.raises(Problem, match=text):
-        require_device(TrainingKnobs.model_validate(knobs), Device("cpu"))
+        require_device(sft.Knobs.model_validate(knobs), Device("cpu"))
+
+
+@pytest.mark.parametrize("method", ["sft", "pretrain", "dpo", "kto", "reward"])
+def test_offloading_reaches_the_trainer_on_a_card_and_no_preview(method: str, tmp_path: Path) -> None:
+    fields = {"method": method, "data": [{"source": "sample:tickets"}], "knobs": {"activation_offloading": True, "checkpointing": "off"}}  # fmt: skip
+    spec = resolve(parse_spec(fields))
+    assert Device("cuda:0").arguments(Job(spec, tmp_path, Device("cuda:0")))["activation_offloading"] is True
+    for device, preview in ((Device("cuda:0"), True), (Device("cpu"), False)):
+        assert "activation_offloading" not in device.arguments(Job(spec, tmp_path, device, preview=preview))
+
+
+def test_methods_whose_trainer_cannot_offload_do_not_have_the_setting() -> None:
+    with_setting = {
+        name for name in registry.names("methods") if "activation_offloading" in load_method(name).knobs.model_fields
+    }
+    assert with_setting == {"sft", "pretrain", "dpo", "kto", "reward"}
 
 
 def test_ebft_refuses_an_attention_without_masks_of_its_own() -> None:

@@ -27,6 +27,7 @@ LLAMA_7B = ModelShape("llama", 4096, 11008, 32, 32, 32, 128, 32000, 4096)
 LLAMA_13B = ModelShape("llama", 5120, 13824, 40, 40, 40, 128, 32000, 4096)
 LLAMA_70B = ModelShape("llama", 8192, 28672, 80, 64, 8, 128, 128256, 131072)
 LENGTHS = RowLengths(text=2048, learned=1024, prompt=1024)
+LENGTHS_4096, LENGTHS_8192 = (RowLengths(text=tokens, learned=tokens, prompt=64) for tokens in (4096, 8192))
 
 
 def card(gigabytes: float) -> DeviceMemory:
@@ -238,8 +239,27 @@ def test_recomputation_and_smaller_batches_come_before_what_changes_the_result()
     assert batch["knobs.batch_size"] * batch["knobs.accumulation"] == 8, "a correction looks at as many texts as before"
 
 
+def test_offloading_leaves_no_more_than_two_blocks_on_the_card_and_comes_before_what_changes_the_result() -> None:
+    kept, offloaded, both = (
+        estimate_memory(spec_of(max_length=4096, **knobs), LLAMA_7B, LENGTHS_4096, card(80))["high"]
+        for knobs in (
+            {"checkpointing": "off"},
+            {"checkpointing": "off", "activation_offloading": True},
+            {"checkpointing": "on", "activation_offloading": True},
+        )
+    )
+    assert kept > 1.5 * offloaded > 1.5 * both
+    names = [change["name"] for change in cheapest_changes(spec_of(max_length=8192), LLAMA_7B, LENGTHS_8192, card(7))]
+    assert names.index("offload") < names.index("quantization")
+    on_processor = DeviceMemory("cpu", 7 * 10**9, 7 * 10**9)
+    names = [
+        change["name"] for change in cheapest_changes(spec_of(max_length=8192), LLAMA_7B, LENGTHS_8192, on_processor)
+    ]
+    assert "offload" not in names
+
+
 def test_a_small_card_leads_to_4_bits_and_then_to_shorter_texts() -> None:
-    changes = cheapest_changes(spec_of(max_length=8192), LLAMA_7B, RowLengths(text=8192, learned=8192, prompt=64), card(7))  # fmt: skip
+    changes = cheapest_changes(spec_of(max_length=8192), LLAMA_7B, LENGTHS_8192, card(7))
     names = [*dict.fromkeys(change["name"] for change in changes)]
     assert names[-2:] == ["quantization", "length"]
     assert changes[-1]["settings"]["knobs.max_length"] < 8192

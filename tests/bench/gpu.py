@@ -51,6 +51,7 @@ CASES = {
     "sft": GpuCase(_LARGE, _SFT),
     "sft, as TRL comes": GpuCase(_LARGE, None),
     "sft, recomputation": GpuCase(_LARGE, MemoryCase("sft", "long", _BATCH | {"checkpointing": "on"})),
+    "sft, offloading": GpuCase(_LARGE, MemoryCase("sft", "long", _BATCH | {"activation_offloading": True})),
     "sft, nf4": GpuCase(
         _LARGE, MemoryCase("sft", "long", _BATCH, {"model": {"quantization": "nf4"}}), ("bitsandbytes",)
     ),
@@ -64,6 +65,11 @@ CASES = {
     "sft, packed, flash attention": GpuCase(
         _SMALL,
         MemoryCase("sft", "long", _BATCH | {"packing": True, "attention": "flash_attention_2"}),
+        ("flash_attn", "kernels"),
+    ),
+    "sft, padding-free, flash attention": GpuCase(
+        _SMALL,
+        MemoryCase("sft", "long", _BATCH | {"padding_free": True, "attention": "flash_attention_2"}),
         ("flash_attn", "kernels"),
     ),
     "dpo": GpuCase(_SMALL, MemoryCase("dpo", "preference", _BATCH | {"batch_size": 8})),

@@ -9,6 +9,7 @@ from pydantic import model_validator
 from app.engine.contracts import Trainer
 from app.engine.trainer_class import extended
 from app.engine.trainers import preference
+from app.engine.trainers.training_args import OffloadingKnobs
 from app.setup.knob import knob
 from app.setup.step_memory import Logits, RowLengths, StepMemory
 
@@ -49,7 +50,7 @@ _DIVERGENCE_LOSSES = {
 _UNWEIGHTABLE_LOSSES = {"aot", "aot_unpaired", "sft"}  # TRL cannot weigh the pairs of these
 
 
-class Knobs(preference.ReferenceKnobs):
+class Knobs(OffloadingKnobs, preference.ReferenceKnobs):
     loss: Literal[
         "sigmoid",
         "sigmoid_norm",

@@ -9,6 +9,7 @@ from pydantic import model_validator
 from app.engine.contracts import Method, Trainer
 from app.engine.trainer_class import extended
 from app.engine.trainers import preference
+from app.engine.trainers.training_args import OffloadingKnobs
 from app.setup.knob import knob
 from app.setup.step_memory import Logits, RowLengths, StepMemory
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 
-class Knobs(preference.ReferenceKnobs):
+class Knobs(OffloadingKnobs, preference.ReferenceKnobs):
     batch_size: int = knob(
         8,
         "How many examples each correction looks at together. More is steadier and takes more memory.",

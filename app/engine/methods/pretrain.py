@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.engine.contracts import Method, Trainer
-from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
+from app.engine.trainers.training_args import OffloadingKnobs, TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 from app.setup.step_memory import Logits, RowLengths, StepMemory
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 
-class Knobs(TrainingKnobs):
+class Knobs(OffloadingKnobs, TrainingKnobs):
     max_length: int = knob(
         512,
         "How much text the model sees at once. Longer takes more memory.",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from app.engine.job import Job
+    from app.setup.knob import Knobs
 
 _BFLOAT16_CAPABILITY = 8  # major compute capability of the first cards that compute in bfloat16
 
@@ -93,7 +94,13 @@ class Device:
             "fp16": half == torch.float16,
             "dataloader_pin_memory": not self.is_cpu,
             "gradient_checkpointing": _recomputes_activations(job),
+            # a preview builds the trainer on any machine, and other trainers do not know the argument
+            **({"activation_offloading": True} if self.is_cuda and not job.preview and _offloads(job.knobs) else {}),
         }
+
+
+def _offloads(knobs: Knobs) -> bool:
+    return getattr(knobs, "activation_offloading", False)
 
 
 def _recomputes_activations(job: Job) -> bool:

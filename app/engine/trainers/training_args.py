@@ -209,6 +209,17 @@ class TrainingKnobs(ScheduleKnobs, OptimizerKnobs, StepKnobs):
         return "loss" if name == "eval_loss" else name
 
 
+class OffloadingKnobs(Knobs):
+    """Settings of methods whose trainer in TRL can keep activations in main memory."""
+
+    activation_offloading: bool = knob(
+        False,
+        "Keeps what each step has to remember in the machine’s main memory instead of the card’s: the same result with less "
+        "memory on the card, slower. Needs an NVIDIA card, and as much free main memory.",
+        affects="timing",
+    )
+
+
 def default_learning_rate(adapter: str, parameters: int | None) -> float:
     """The default by adapter and model size: 2e-4 for adapters, 2e-5 for all weights (recommended are 1e-4 to 3e-4 and 1e-5
     to 5e-5), 2e-3 for the few factors of IA³ (its paper takes 3e-3) and VeRA (4e-3); ten times that for models under 50
@@ -227,6 +238,11 @@ def require_device(knobs: TrainingKnobs, device: Device) -> None:
         raise Problem(
             f"The attention {knobs.attention} needs an NVIDIA card, and this machine trains without one.",
             advice="Leave it on automatic.",
+        )
+    if not device.is_cuda and getattr(knobs, "activation_offloading", False):
+        raise Problem(
+            "Activation offloading moves memory off an NVIDIA card, and this machine trains without one.",
+            advice="Switch it off.",
         )
     if knobs.attention == "flash_attention_2":
         _require_flash_attention(knobs, device)

@@ -102,15 +102,18 @@ def _expert_numbers(shape: ModelShape, precision: Precision) -> float:
 
 
 def activation_bytes(
-    shape: ModelShape, precision: Precision, step: StepMemory, *, recomputes: bool
+    shape: ModelShape, precision: Precision, step: StepMemory, *, recomputes: bool, offloads: bool = False
 ) -> tuple[float, float]:
     """(bytes kept by a whole forward pass, bytes of the one block that is computed again). recomputes: each block keeps
-    its input alone (gradient checkpointing)."""
+    its input alone (gradient checkpointing). offloads: what blocks keep lies in main memory, and comes back block by
+    block: on the device are that of one and of the next."""
     tokens = step.texts * step.tokens
     block = tokens * block_bytes(shape, precision, step) + _score_bytes(shape, precision, step)
     block += precision.merged_weights * precision.residual
     ends = tokens * shape.hidden_size * FLOAT32 * 3  # embeddings, and the last normalisation
     mask = step.texts * step.tokens**2 * (1 + FLOAT32) if step.padded else 0
+    if offloads:
+        return ends + mask + (0 if recomputes else block), block
     if recomputes:
         inputs = shape.num_hidden_layers * tokens * shape.hidden_size * precision.residual
         return inputs + ends + mask, block

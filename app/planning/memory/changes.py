@@ -162,6 +162,18 @@ def _batch_proposal(settings: dict[str, Any], *, depends_on_batch: bool) -> _Pro
     )
 
 
+def _offload(workload: Workload) -> Iterator[_Proposal]:
+    if workload.device.kind == "cuda" and hasattr(workload.knobs, "activation_offloading") and not workload.offloads:
+        yield _Proposal(
+            "offload",
+            "Keep intermediate results in main memory",
+            "What each step has to remember leaves the card until it is needed: the same result, slower, and as much main "
+            "memory has to be free.",
+            "same",
+            {"knobs.activation_offloading": True},
+        )
+
+
 def _shrink_optimizer(workload: Workload) -> Iterator[_Proposal]:
     if workload.knobs.optimizer == "adamw":
         yield _Proposal(
@@ -226,6 +238,7 @@ _PROPOSERS: tuple[Callable[[Workload], Iterator[_Proposal]], ...] = (
     _recompute,
     _precompute_reference,
     _shrink_batch,
+    _offload,
     _shrink_optimizer,
     _halve_precision,
     _add_adapter,

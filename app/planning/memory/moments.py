@@ -31,7 +31,11 @@ def training_moments(workload: Workload) -> list[Moment]:
     """The loss, that of a critic, the beginning of the backward pass in the head and in the last block, its end, and the
     correction. A critic reads after the model, when of its logits only what the backward pass needs is left."""
     stored, block = activations.activation_bytes(
-        workload.shape, workload.precision, workload.step, recomputes=workload.recomputes
+        workload.shape,
+        workload.precision,
+        workload.step,
+        recomputes=workload.recomputes,
+        offloads=workload.offloads,
     )
     models = 2 if workload.step.keeps_critic else 1
     casts = _cast_bytes(workload)

@@ -124,6 +124,11 @@ class Workload:
         return recomputes_activations(self.spec, self.shape, self.device)
 
     @property
+    def offloads(self) -> bool:
+        """Whether activations wait in main memory for the backward pass."""
+        return self.device.kind == "cuda" and getattr(self.knobs, "activation_offloading", False)
+
+    @property
     def logit_bytes(self) -> tuple[float, float]:
         """(of logits at the loss, what is left of them when the gradient of the head comes)."""
         on_card = self.device.kind == "cuda"
@@ -159,7 +164,9 @@ def recomputes_activations(spec: Spec, shape: ModelShape, device: DeviceMemory) 
     workload = Workload(spec, shape, lengths, device, {})
     if workload.knobs.checkpointing != "auto":
         return bool(workload.knobs.checkpointing == "on")
-    stored, _ = activations.activation_bytes(workload.shape, workload.precision, workload.step, recomputes=False)
+    stored, _ = activations.activation_bytes(
+        workload.shape, workload.precision, workload.step, recomputes=False, offloads=workload.offloads
+    )
     one_model = _trained_model_bytes(workload) + stored
     taken = one_model * (2 if workload.step.keeps_critic else 1) + workload.logit_bytes[0]
     return taken > _MAX_SHARE * device.free_bytes
