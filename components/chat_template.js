@@ -14,7 +14,7 @@ const PASTED = 'pasted';
 const PAUSE = 500; // milliseconds without a key before it is tried
 const MAX_LENGTH = 1e6; // characters
 const MARKERS_LISTED = 6;
-const MODEL_KEYS = /** @type {const} */ (['id', 'revision', 'start_from', 'new_tokens', 'template']);
+const MODEL_KEYS = /** @type {const} */ (['id', 'revision', 'start_from', 'new_tokens', 'end_token', 'template']);
 const EXPLANATION =
   'How a conversation is written for the model: with which marks, who speaks, and what ends an answer. ' +
   'Almost always the model’s own is right.';

@@ -6,7 +6,14 @@ import { formatCompact } from './format.js';
 /** @typedef {import('./types.d.ts').Model} Model */
 
 export const PRACTICE_MODEL = 'pocket';
-const MODEL_OPTIONS = /** @type {(keyof Model)[]} */ (['quantization', 'new_tokens', 'embedding_multiple', 'template']);
+const MODEL_OPTIONS = /** @type {(keyof Model)[]} */ ([
+  'quantization',
+  'new_tokens',
+  'embedding_multiple',
+  'end_token',
+  'pad_token',
+  'template',
+]);
 
 /** Shipped models that can be taught; the others only teach. @param {Pick<Catalog, 'shipped'>} catalog */
 export const trainableModels = ({ shipped }) => shipped.filter(({ base }) => base);

@@ -24,6 +24,8 @@ const SYNONYMS = /** @type {Record<string, string>} */ ({
   alpha: 'LoRA alpha scaling',
   targets: 'LoRA modules attention mlp all-linear',
   new_tokens: 'special tokens add_tokens vocabulary',
+  end_token: 'eos_token end of sequence stop special tokens',
+  pad_token: 'padding special tokens',
   embedding_multiple: 'pad_to_multiple_of resize_token_embeddings vocabulary',
   prompts: 'samples generations watch',
   template: 'chat_template jinja system prompt',

@@ -37,6 +37,8 @@ export interface Model {
   quantization?: string;
   new_tokens?: string[];
   embedding_multiple?: number;
+  end_token?: string;
+  pad_token?: string;
 }
 
 export interface Reward {

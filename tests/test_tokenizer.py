@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from app.core.problems import Problem
+from app.engine.model.device import Device
+from app.engine.model.tokenizer import load_tokenizer
+from app.setup.spec import Model
 from tests.in_process import POCKET, QUESTION, build_job, logits, train_job, trainable_parameter_names
+from tests.support import build_spec, write_rows
 
 
 @pytest.mark.slow
@@ -135,3 +140,45 @@ def test_template_arguments_apply_to_preview_training_and_the_saved_tokenizer(tm
             tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, shout=False)
             == "user:Hi<|done|>"
         )
+
+
+# -- end and padding tokens -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_chosen_end_token_is_learned_behind_answers_saved_and_ends_them(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from app.engine.generation.end_tokens import add_end_tokens, declared_end_token_ids
+    from app.engine.job import Job
+    from app.engine.tokens.eos_tokens import undeclared_end_tokens
+
+    source = write_rows(tmp_path / "pairs.jsonl", [{"prompt": f"Say {i}:", "completion": f" {i}"} for i in range(64)])
+    model = {"new_tokens": ["<done>"], "end_token": "<done>", "pad_token": "<|im_start|>"}
+    knobs = {"steps": 4, "batch_size": 4, "max_length": 64, "chat_format": False}
+    job = Job(build_spec("sft", source, knobs, model=model), tmp_path, Device("cpu"))
+    trainer = train_job(job)
+    end_id, padding_id = job.tokenizer.convert_tokens_to_ids(["<done>", "<|im_start|>"])
+    batch = next(iter(trainer.get_train_dataloader()))
+    for tokens, labels in zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
+        assert [token for token in tokens if token != padding_id][-1] == end_id
+        assert labels[tokens.index(end_id)] == end_id
+        assert {label for token, label in zip(tokens, labels, strict=True) if token == padding_id} <= {-100}
+    saved_tokenizer = AutoTokenizer.from_pretrained(tmp_path / "adapter")
+    assert (saved_tokenizer.eos_token, saved_tokenizer.pad_token) == ("<done>", "<|im_start|>")
+    add_end_tokens(trainer.model, undeclared_end_tokens(job, trainer.model))
+    assert end_id in declared_end_token_ids(trainer.model)
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        ({"end_token": "<nowhere>"}, "“<nowhere>” is no token of this model"),
+        ({"pad_token": " the"}, "“ the” is no special token of this model, and texts may contain it"),
+        ({"pad_token": "<nowhere>"}, "“<nowhere>” is no special token of this model"),
+    ],
+)
+def test_an_end_or_padding_token_that_the_model_lacks_is_refused_with_those_it_has(model: dict[str, str], text: str) -> None:  # fmt: skip
+    with pytest.raises(Problem, match=text) as refusal:
+        load_tokenizer(Model.model_validate(model))
+    assert refusal.value.advice == "Its special tokens are <|endoftext|>, <|im_start|>, <|im_end|>."

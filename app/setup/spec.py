@@ -40,8 +40,9 @@ class Model(FrozenModel):
 
     start_from: `run:ID` or a Hub adapter `owner/name`. template: the chat template, as text, `trl:NAME` or `chatml`.
     new_tokens: tokens that are added to the vocabulary, trained and saved with the adapter. embedding_multiple: when
-    the embeddings grow, their number of rows becomes a multiple of this. quantization: of the frozen weights, 4 bits
-    (nf4, fp4) or 8 bits (int8); only with an adapter.
+    the embeddings grow, their number of rows becomes a multiple of this. end_token, pad_token: tokens of the vocabulary
+    in place of the tokenizer's own. quantization: of the frozen weights, 4 bits (nf4, fp4) or 8 bits (int8); only with
+    an adapter.
     """
 
     id: str = "pocket"
@@ -50,6 +51,8 @@ class Model(FrozenModel):
     template: str | None = None
     new_tokens: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(default=[], max_length=64)
     embedding_multiple: Literal[1, 8, 64, 128] = 64
+    end_token: str | None = Field(default=None, min_length=1, max_length=100)
+    pad_token: str | None = Field(default=None, min_length=1, max_length=100)
     quantization: Literal["none", "nf4", "fp4", "int8"] = "none"
 
 

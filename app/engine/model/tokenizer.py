@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from app.core.problems import Problem
 from app.engine.model import init_from, template_source
 from app.engine.model.adapter import has_tied_embeddings, input_embedding_weight, input_embeddings_name, module_name
 from app.runs import adapters
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
     from app.setup.spec import Model
 
+_LISTED_TOKENS = 8  # in a message
 _MIN_NORM_SHARE = 1e-3  # of the median norm: an embedding row below it was never trained
 _MARKER_PATTERN = re.compile(r"<\|?[A-Za-z_][^<>\s]{0,40}\|?>")  # how chat templates write special tokens
 _RowReader = Callable[[list[int]], "Tensor"]  # token ids -> embedding rows in float32
@@ -57,6 +59,7 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
         tokenizer.chat_template = template_source.template_text(model.template)
         template_source.require_valid_template(tokenizer)
     _add_tokens(tokenizer, model.new_tokens)
+    _set_end_and_padding(tokenizer, model)
     return tokenizer
 
 
@@ -79,6 +82,26 @@ def _add_tokens(tokenizer: PreTrainedTokenizerBase, new_tokens: list[str]) -> No
 
     template = str(tokenizer.chat_template or "")
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=token in template) for token in new_tokens])
+
+
+def _set_end_and_padding(tokenizer: PreTrainedTokenizerBase, model: Model) -> None:
+    """Raises Problem for an end token that is no token of this model, and for a padding token that texts may contain."""
+    vocabulary = tokenizer.get_vocab() if model.end_token or model.pad_token else {}
+    if model.end_token:
+        if model.end_token not in vocabulary:
+            raise Problem(f"“{model.end_token}” is no token of this model.", advice=_list_special_tokens(tokenizer))
+        tokenizer.eos_token = model.end_token
+    if model.pad_token:
+        if vocabulary.get(model.pad_token) not in special_token_ids(tokenizer):
+            text = f"“{model.pad_token}” is no special token of this model, and texts may contain it."
+            raise Problem(text, advice=_list_special_tokens(tokenizer))
+        tokenizer.pad_token = model.pad_token
+
+
+def _list_special_tokens(tokenizer: PreTrainedTokenizerBase) -> str:
+    token_ids = sorted(special_token_ids(tokenizer))
+    listed = ", ".join(tokenizer.convert_ids_to_tokens(token_ids[:_LISTED_TOKENS]))
+    return f"Its special tokens are {listed}{' and more' if len(token_ids) > _LISTED_TOKENS else ''}."
 
 
 def with_template_arguments(tokenizer: PreTrainedTokenizerBase, arguments: JsonObject) -> PreTrainedTokenizerBase:
@@ -151,12 +174,12 @@ def trainable_embedding_rows(model: PreTrainedModel, token_ids: list[int]) -> di
 
 
 def _untrained_chat_tokens(job: Job, model: PreTrainedModel | None = None) -> list[int]:
-    """Special tokens of the chat template whose embedding rows were never trained; empty where that cannot be determined."""
-    chat_token_ids = (
-        [token_id for token_id in _chat_token_ids(job.tokenizer) if token_id not in _new_token_ids(job)]
-        if job.uses_chat_template
-        else []
-    )
+    """Special tokens of the chat template, and the end token that was set, whose embedding rows were never trained; empty
+    where that cannot be determined."""
+    written_ids = _chat_token_ids(job.tokenizer) if job.uses_chat_template else []
+    if job.spec.model.end_token:
+        written_ids = [*written_ids, job.tokenizer.eos_token_id]
+    chat_token_ids = sorted({*written_ids} - _new_token_ids(job))
     embedding_rows = _embedding_rows(job, model) if chat_token_ids else None
     return (
         _untrained_rows(*embedding_rows, chat_token_ids, special_token_ids(job.tokenizer))
