@@ -7,10 +7,12 @@ import os
 import time
 from typing import Any
 
+import psutil
 import pytest
 
 from app.core.problems import Problem
 from app.core.validation import validate
+from app.core.workspace import local_workspace
 from app.engine.contracts import load_reward, reward_columns
 from app.engine.reward_runtime import reward_factory
 from app.engine.reward_runtime.reward import FailedScore
@@ -253,6 +255,14 @@ def test_a_program_that_hangs_scores_0_and_its_child_processes_are_killed() -> N
     for _ in range(70):  # more than the limit of concurrent processes
         assert score("passes_tests", forking_program, {"seconds": 1}, tests="assert True") == 1
     assert time.monotonic() - start_time < 30, "the reward must not wait for child processes"
+
+
+def test_the_processes_of_a_reward_that_nobody_uses_any_more_end() -> None:
+    for number in range(17):  # one more than the kinds of rewards that are kept
+        assert score("own_python", "", {"code": f"def score(answer, row):\n    return 0.5  # {number}"}) == 0.5
+    processes = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    assert sum("app.engine.reward_runtime.reward_process" in child.cmdline() for child in processes) <= 16
+    assert len(list(local_workspace().folder("scratch").glob("tmp*"))) <= 16
 
 
 @pytest.mark.parametrize("fence", ["```Python", "```python3", "```py ", "```"])

@@ -13,6 +13,7 @@ import select
 import subprocess
 import sys
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,8 @@ class _RewardProcess:
 
 
 class _RewardPool:
-    """The processes of one reward, shared by all its users in this process; each is started when first needed."""
+    """The processes of one reward, shared by all its users in this process; each is started when first needed, and all
+    end when nobody has the pool any more."""
 
     def __init__(self, reward_json: str, timeout: float, process_count: int, calls_out: bool):
         self.reward_json, self.timeout, self.calls_out = reward_json, timeout, calls_out
@@ -107,6 +109,7 @@ class _RewardPool:
         self.threads = ThreadPoolExecutor(process_count, "reward-pool")
         for _ in range(process_count):
             self.idle.put(None)
+        weakref.finalize(self, _end_processes, self.idle)
 
     def score_all(self, requests: list[dict[str, Any]]) -> list[Score]:
         """Scores in the order of the requests. Raises Problem when the reward itself does."""
@@ -130,9 +133,13 @@ class _RewardPool:
     def close(self) -> None:
         """Waits for running requests, then kills all processes."""
         self.threads.shutdown()
-        while not self.idle.empty():
-            if process := self.idle.get():
-                process.kill()
+        _end_processes(self.idle)
+
+
+def _end_processes(idle: queue.LifoQueue[_RewardProcess | None]) -> None:
+    while not idle.empty():
+        if process := idle.get():
+            process.kill()
 
 
 @lru_cache(maxsize=16)
