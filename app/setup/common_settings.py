@@ -180,8 +180,8 @@ COMMON_SETTINGS: list[dict[str, Any]] = [
         "type": "str",
         "title": "Token that fills up",
         "default": "",
-        "empty": "the model’s own, else the one that ends an answer",
-        "sentence": "What shorter examples of a batch are filled up with (its padding token): a special token that no text contains. It is never learned.",
+        "empty": "the model’s own",
+        "sentence": "What shorter examples of a batch are filled up with (its padding token): a special token that no text contains; it is never learned. A model without one takes that which ends an answer.",
     },
     {
         "name": "start",
