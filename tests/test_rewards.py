@@ -258,11 +258,12 @@ def test_a_program_that_hangs_scores_0_and_its_child_processes_are_killed() -> N
 
 
 def test_the_processes_of_a_reward_that_nobody_uses_any_more_end() -> None:
+    earlier = {*psutil.Process().children()}
     for number in range(17):  # one more than the kinds of rewards that are kept
         assert score("own_python", "", {"code": f"def score(answer, row):\n    return 0.5  # {number}"}) == 0.5
-    processes = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    assert sum("app.engine.reward_runtime.reward_process" in child.cmdline() for child in processes) <= 16
-    assert len(list(local_workspace().folder("scratch").glob("tmp*"))) <= 16
+    started = {*psutil.Process().children()} - earlier
+    assert sum("app.engine.reward_runtime.reward_process" in child.cmdline() for child in started) == 16
+    assert len(list(local_workspace().folder("scratch").glob("tmp*"))) == 16
 
 
 @pytest.mark.parametrize("fence", ["```Python", "```python3", "```py ", "```"])

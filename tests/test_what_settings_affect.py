@@ -36,7 +36,8 @@ ROWS_OF_CACHED_METHODS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "reward": preference_rows,
     "tpo": lambda count: [row | {"reference": row["chosen"]} for row in preference_rows(count)],
 }
-# Cannot be changed together with the others: optimizer and offloading need another device, streaming never prepares all rows at once.
+# Cannot be changed together with the others: optimizer and offloading need another device, streaming never prepares all
+# rows at once.
 EXCLUDED_SETTINGS = {"optimizer", "activation_offloading", "streaming"}
 COMMON_SETTINGS = {
     "order": {"batch_size", "accumulation"},
