@@ -109,6 +109,11 @@ def test_untrained_template_tokens_are_reported_and_trained(model_with_untrained
     assert any("never learned what the chat format writes between turns (<|im_start|>, <|im_end|>)" in finding["text"] for finding in findings)  # fmt: skip
     config = job.method.build(job).model.peft_config["default"]
     assert config.trainable_token_indices == {"model.embed_tokens": [1, 2]}
+    model = {"id": str(model_with_untrained_marks), "end_token": "<|im_end|>"}
+    pairs = write_rows(tmp_path / "pairs.jsonl", [{"prompt": "Say:", "completion": " yes"}] * 4)
+    spec = build_spec("sft", pairs, {"chat_format": False}, model=model)
+    findings = preview_rows(spec, 2)["findings"]
+    assert any("never learned the token that ends an answer (<|im_end|>)" in finding["text"] for finding in findings)
     plain_job = build_job(tmp_path)
     assert plain_job.method.build(plain_job).model.peft_config["default"].trainable_token_indices is None
     assert all("never learned" not in finding["text"] for finding in preview_rows(plain_job.spec, 2)["findings"])  # fmt: skip

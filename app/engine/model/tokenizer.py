@@ -118,21 +118,22 @@ def with_template_arguments(tokenizer: PreTrainedTokenizerBase, arguments: JsonO
 
 
 def chat_token_findings(job: Job) -> list[tuple[Severity, str]]:
-    """(severity, sentence) on special tokens of the chat template that this model cannot know yet."""
-    if not job.uses_chat_template:
-        return []
+    """(severity, sentence) on special tokens of the chat template, and on the end token, that this model cannot know yet."""
     tokenizer = job.tokenizer
     findings: list[tuple[Severity, str]] = []
     starts_new_adapter = job.spec.adapter.kind != "none" and init_from.adapter_source(job.spec.model) is None
-    if starts_new_adapter and (untrained_ids := _untrained_chat_tokens(job)):
+    if starts_new_adapter and (untrained_ids := _untrained_marks(job)):
         token_names = ", ".join(tokenizer.convert_ids_to_tokens(untrained_ids))
+        what = (
+            "what the chat format writes between turns" if job.uses_chat_template else "the token that ends an answer"
+        )
         findings.append(
             (
                 "good",
-                f"This model never learned what the chat format writes between turns ({token_names}): that is learned too, and saved with the adapter.",
+                f"This model never learned {what} ({token_names}): that is learned too, and saved with the adapter.",
             )
         )
-    if broken_markers := split_markers(tokenizer):
+    if job.uses_chat_template and (broken_markers := split_markers(tokenizer)):
         findings.append(
             (
                 "careful",
@@ -161,7 +162,7 @@ def resize_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 def trainable_token_ids(job: Job, model: PreTrainedModel | None = None) -> list[int]:
     """Ids of the tokens whose embedding rows must be trained beside an adapter: new tokens, and special tokens of the chat template that
     the base was never trained on. model: the job's own where it is loaded, otherwise its files are read."""
-    return sorted({*_new_token_ids(job), *_untrained_chat_tokens(job, model)})
+    return sorted({*_new_token_ids(job), *_untrained_marks(job, model)})
 
 
 def trainable_embedding_rows(model: PreTrainedModel, token_ids: list[int]) -> dict[str, list[int]]:
@@ -173,7 +174,7 @@ def trainable_embedding_rows(model: PreTrainedModel, token_ids: list[int]) -> di
     return dict.fromkeys([input_embeddings_name(model), *output_names], token_ids)
 
 
-def _untrained_chat_tokens(job: Job, model: PreTrainedModel | None = None) -> list[int]:
+def _untrained_marks(job: Job, model: PreTrainedModel | None = None) -> list[int]:
     """Special tokens of the chat template, and the end token that was set, whose embedding rows were never trained; empty
     where that cannot be determined."""
     written_ids = _chat_token_ids(job.tokenizer) if job.uses_chat_template else []
