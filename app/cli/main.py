@@ -12,6 +12,7 @@ from app.cli import (
     audit_command,
     catalogue_commands,
     inspect_command,
+    machine_commands,
     model_commands,
     pipeline_commands,
     rehearse_command,
@@ -58,6 +59,7 @@ for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
 app.add_typer(model_commands.app, name="models")
 app.add_typer(pipeline_commands.app, name="pipelines")
+app.add_typer(machine_commands.app, name="machines")
 
 
 def main() -> None:

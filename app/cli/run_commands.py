@@ -20,6 +20,7 @@ from app.history.result_words import known_result_step, result_words
 from app.history.summary import held_out_evaluations
 from app.hub.model_choice import require_usable_model
 from app.planning import launcher, preflight
+from app.remote import mirrors
 from app.runs import events, store
 from app.runs.events import DoneEvent, Event, FailedEvent
 from app.runs.records import read_record
@@ -36,7 +37,7 @@ def run(
     setup: Setup,
     changes: Changes = [],  # noqa: B006 typer copies it
     detach: DetachOrFollow = False,
-    machine: Annotated[str, typer.Option(help="Where: local, local:cpu, local:cuda:0.")] = "local",
+    machine: Annotated[str, typer.Option("--machine", "--on", help="Where: local, local:cuda:0, ssh:NAME.")] = "local",
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop and save after this long.")] = None,
     dollars: Annotated[
         float | None, typer.Option(min=0.01, help="Stop and save at this cost, with --dollars-per-hour.")
@@ -56,10 +57,15 @@ def resume(
     run_id: RunId,
     detach: DetachOrFollow = False,
     changed_data: ChangedData = False,
+    machine: Annotated[
+        str | None, typer.Option("--machine", "--on", help="Another place than before: local, ssh:NAME.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Goes on from a run's last checkpoint."""
     stored_run = store.find_run(local_workspace(), run_id)
+    if machine:
+        launcher.require_machine(machine)
     if store.is_alive(stored_run):
         raise Problem(
             f"The run {stored_run.id} is running.", advice=f"Follow it: python -m app events {stored_run.id} --follow"
@@ -69,7 +75,8 @@ def resume(
             f"The run {stored_run.id} is finished.",
             advice=f"For more steps: `python -m app extend {stored_run.id} --steps 60`",
         )
-    _start_run(stored_run, lambda: launcher.resume_run(stored_run, changed_data), detach, as_json)
+    launch = stored_run.launch.model_copy(update={"machine": machine} if machine else {})
+    _start_run(stored_run, lambda: launcher.resume_run(stored_run, changed_data, launch), detach, as_json)
 
 
 def extend(
@@ -128,6 +135,7 @@ def _follow_run(stored_run: Run, as_json: bool, after: int) -> int:
 
 def list_runs(as_json: AsJson = False) -> None:
     """Every run and its state, newest first."""
+    mirrors.ensure_mirrors(local_workspace())
     print_list(
         [_summarize_run(stored_run) for stored_run in store.list_runs(local_workspace())],
         as_json,
@@ -184,6 +192,7 @@ def _read_or_report(read: Callable[[], ReportT]) -> ReportT | None:
 def show_events(run_id: RunId, follow: Follow = False, as_json: AsJson = False) -> None:
     """A run's events, from its first; with --follow until its end."""
     stored_run = store.find_run(local_workspace(), run_id)
+    mirrors.ensure_mirror(stored_run)
     if follow and stored_run.handle:
         raise typer.Exit(_follow_run(stored_run, as_json, 0))
     for event in events.read_events(stored_run.events):

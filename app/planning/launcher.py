@@ -13,6 +13,7 @@ from app.data.source_title import title_of_sources
 from app.planning import preflight, resources
 from app.runs import checkpoints, events, store
 from app.runs.events import StepEvent
+from app.runs.mirror_record import MIRROR_FILE
 from app.runs.store import Run
 from app.setup.spec import Extension, Launch, Spec
 
@@ -69,6 +70,7 @@ def start_run(run: Run, launch: Launch) -> Handle:
     """
     backend = backend_of(launch)
     store.write_launch(run, launch)
+    (run.path / MIRROR_FILE).unlink(missing_ok=True)  # of a start on another machine
     return backend.start(run, launch)
 
 

@@ -21,6 +21,7 @@ from app.core.validation import validate
 from app.core.workspace import Workspace
 from app.runs import events
 from app.runs.events import COMPLETED, DoneEvent, Event, FailedEvent, ProgressEvent, SampleEvent, StateEvent, StepEvent
+from app.runs.mirror_record import is_running_elsewhere
 from app.runs.records import read_handle, read_record, write_record
 from app.setup.spec import Launch, Spec
 
@@ -203,9 +204,8 @@ def list_runs(workspace: Workspace) -> list[Run]:
 
 
 def is_alive(run: Run) -> bool:
-    """Whether a process works on it now: an engine holds its lock, or the process of its handle lives. Cheap: two files
-    and one look at the process table."""
-    return platform.is_locked(run.engine_lock) or processes.is_alive(run.handle)
+    """Whether a process works on it now: an engine holds its lock, that of its handle lives, or it runs elsewhere. Cheap."""
+    return platform.is_locked(run.engine_lock) or processes.is_alive(run.handle) or is_running_elsewhere(run.path)
 
 
 def last_heard(run: Run) -> float | None:

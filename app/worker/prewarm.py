@@ -1,4 +1,4 @@
-"""Prewarm: starts the worker process and a standby engine while somebody looks at the page."""
+"""Prewarm: starts the worker process, a standby engine and the mirrors of remote runs while somebody looks at the page."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 
 from app.core import registry
 from app.core.workspace import local_workspace
+from app.remote import mirrors
 from app.worker.client import WorkerClient
 
 _WORKER_START_SECONDS = 8.0  # the worker imports its libraries alone first: people preview before they launch a run
@@ -31,6 +32,16 @@ class Prewarm:
             if not self._is_started:
                 self._is_started = True
                 threading.Thread(target=self._keep_standby_engine, daemon=True).start()
+                threading.Thread(target=self._keep_mirrors, daemon=True).start()
+
+    def _keep_mirrors(self) -> None:
+        """Makes sure, for as long as this process lives, that runs on other machines are copied."""
+        while True:
+            try:
+                mirrors.ensure_mirrors(local_workspace())
+            except Exception:  # boundary: a full disk must not end it for good
+                _log.exception("No mirror could be started")
+            time.sleep(_CHECK_INTERVAL)
 
     def _keep_standby_engine(self) -> None:
         """Makes sure, for as long as this process lives, that a standby engine waits for the next run."""
