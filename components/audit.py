@@ -60,6 +60,7 @@ def _demo_report() -> AuditReport:
     return {
         "rows": 413,
         "held_out": 20,
+        "eval_sets": {},
         "dropped": [{"reason": "empty answer", "count": 2, "rows": [4, 77]}],
         "again": False,
         "seconds": 0.8,

@@ -84,6 +84,7 @@ def _demo() -> None:
             {
                 "rows": 413,
                 "held_out": 20,
+                "eval_sets": {},
                 "tokens": {"all": 40_100, "trained": 15_200},
                 "lengths": lengths,
                 "truncated": 3,

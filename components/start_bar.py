@@ -57,6 +57,7 @@ def _demo() -> None:
         "seconds_range": None,
         "rows": 413,
         "held_out": 20,
+        "eval_sets": {},
         "tokens": None,
         "lengths": None,
         "truncated": None,

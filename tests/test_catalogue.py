@@ -19,7 +19,7 @@ from app.setup.catalogue import (
 from app.setup.chat_support import ChatSupport, read_chat_support, writes_token
 from app.setup.model_facts import facts_of_entry, language_architectures
 from app.setup.models import chat_template_folder
-from app.setup.spec import HUB_NAME
+from app.setup.sources import HUB_NAME
 
 CATALOGUE = load_catalogue()
 every_entry = pytest.mark.parametrize("entry", CATALOGUE.entries, ids=lambda entry: entry.name)

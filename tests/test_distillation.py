@@ -205,7 +205,7 @@ def test_the_teacher_agrees_with_itself_and_less_with_the_practice_model(tmp_pat
         trainer.model = trainer.teacher_model
         assert agreement.teacher_agreement(job, trainer)["agreement"] > 0.99
     assert 0.5 < student_agreement < 0.9
-    assert all(answer[-1] == job.tokenizer.eos_token_id for _, answer in trainer.teacher_answers), (
+    assert all(answer[-1] == job.tokenizer.eos_token_id for _, answer in trainer.teacher_answers["holdout"]), (
         "every answer of the teacher ends with the end token"
     )
 

@@ -41,7 +41,9 @@ def seconds_of(
     """learned, read: tokens of all steps, and of an evaluation where there is one beside that before and that after."""
     steps = learned / row_tokens / (work.knobs.batch_size * work.knobs.accumulation)
     evaluations = work.knobs.evaluations + 2
-    return estimate_duration(work, steps=steps, row_tokens=row_tokens, held_out=round(read / row_tokens / evaluations))
+    return estimate_duration(
+        work, steps=steps, row_tokens=row_tokens, set_sizes=[round(read / row_tokens / evaluations)]
+    )
 
 
 def middle(work: Workload, **tokens: float) -> float:
@@ -112,6 +114,8 @@ def test_a_processor_with_units_for_bfloat16_is_quicker_where_it_uses_them() -> 
 def test_every_evaluation_reads_so_many_held_out_rows_at_most() -> None:
     few, many = (workload(knobs={"evaluations": count}) for count in (0, 6))
     assert middle(many, read=1.6e5) == pytest.approx(middle(few, read=1.6e5), rel=0.01)  # as many tokens in all
-    capped = estimate_duration(few, steps=0, row_tokens=ROW_TOKENS, held_out=512)
-    assert estimate_duration(few, steps=0, row_tokens=ROW_TOKENS, held_out=9999) == capped
-    assert estimate_duration(few, steps=0, row_tokens=ROW_TOKENS, held_out=511) != capped
+    capped = estimate_duration(few, steps=0, row_tokens=ROW_TOKENS, set_sizes=[512])
+    assert estimate_duration(few, steps=0, row_tokens=ROW_TOKENS, set_sizes=[9999]) == capped
+    assert estimate_duration(few, steps=0, row_tokens=ROW_TOKENS, set_sizes=[511]) != capped
+    assert estimate_duration(few, steps=0, row_tokens=ROW_TOKENS, set_sizes=[256, 256]) == capped
+    assert estimate_duration(few, steps=0, row_tokens=ROW_TOKENS, set_sizes=[512, 512]) != capped

@@ -38,6 +38,7 @@ SETTINGS_SINCE = {  # that earlier Specs do not have
     "loraplus_lr_ratio": 1.0,
     "dataloader_workers": 0,
 }
+SPEC_FIELDS_SINCE = {"eval_sets": []}
 ADAPTER_SETTINGS_SINCE = {"init": "default"}
 SOURCE_SETTINGS_SINCE = {"empty_words": "auto", "labels": {}}
 VERDICT = "On 100 examples it never saw, “exactly the right answer” rose from 0 % to 9 %. 12 steps are few: try 120."
@@ -57,7 +58,7 @@ def test_the_spec_and_launch_of_an_earlier_run_are_read(run: Run) -> None:
     assert store.get_run(local_workspace(), RUN_ID) == run
     assert (run.spec.title, run.spec.method, run.spec.knobs["steps"]) == ("First tune", "sft", 12)
     stored_spec = json.loads((run.path / "spec.json").read_text())
-    assert run.spec.to_dict() == stored_spec | {
+    assert run.spec.to_dict() == stored_spec | SPEC_FIELDS_SINCE | {
         "adapter": stored_spec["adapter"] | ADAPTER_SETTINGS_SINCE,
         "data": [source | SOURCE_SETTINGS_SINCE for source in stored_spec["data"]],
     }

@@ -63,11 +63,12 @@ def test_agreement_is_measured_on_completions_written_with_the_hint(tmp_path: Pa
     with preserve_rng_eval(trainer.model):
         agreement = job.method.measure(job, trainer)["agreement"]
     completions = [
-        job.tokenizer.decode(completion_ids, skip_special_tokens=True) for _, completion_ids in trainer.teacher_answers
+        job.tokenizer.decode(completion_ids, skip_special_tokens=True)
+        for _, completion_ids in trainer.teacher_answers["holdout"]
     ]
     rows = job.data.holdout[:24]
     assert sum(text == row["answer"] for text, row in zip(completions, rows, strict=True)) > 12
-    prompts = [job.tokenizer.decode(prompt_ids) for prompt_ids, _ in trainer.teacher_answers]
+    prompts = [job.tokenizer.decode(prompt_ids) for prompt_ids, _ in trainer.teacher_answers["holdout"]]
     assert not any(row["privileged_context"] in text for text, row in zip(prompts, rows, strict=True))
     assert 0.5 < agreement < 0.9
 

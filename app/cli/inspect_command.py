@@ -12,7 +12,7 @@ from app.cli.options import AsJson
 from app.cli.terminal import print_text
 from app.core.validation import validate
 from app.data.findings.source_report import SourceReport, report_source
-from app.setup.spec import LabelChoice, Source
+from app.setup.sources import LabelChoice, Source
 
 
 def print_source_report(

@@ -17,7 +17,7 @@ from app.core.problems import Problem, process_lost
 from app.core.workspace import local_workspace
 from app.history.diagnoses import diagnose_events
 from app.history.result_words import known_result_step, result_words
-from app.history.summary import held_out_evaluations
+from app.history.summary import deciding_evaluations, evaluated_sets, evaluations_of_set
 from app.hub.model_choice import require_usable_model
 from app.planning import launcher, preflight
 from app.remote import mirrors
@@ -169,7 +169,10 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
         "result": _read_or_report(lambda: read_record(stored_run.path / RESULT_FILE)),
         "diagnoses": _read_or_report(lambda: _describe_diagnoses(run_events, stored_run)),
         "last": msgspec.to_builtins(run_events[-1]) if run_events else None,
-        "tests": msgspec.to_builtins(held_out_evaluations(run_events)),
+        "tests": msgspec.to_builtins(deciding_evaluations(run_events)),
+        "eval_sets": {
+            name: msgspec.to_builtins(evaluations_of_set(run_events, name)) for name in evaluated_sets(run_events)[1:]
+        },
     }
     print_document(description, as_json, lambda d: json.dumps(d, indent=2, ensure_ascii=False))
 

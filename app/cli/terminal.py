@@ -17,8 +17,10 @@ from app.data.findings.compatible_methods import ListedMethod
 from app.planning import presets
 from app.planning.duration import format_expected_time
 from app.planning.library_names import change_settings
+from app.runs.eval_sets import metrics_of_set
 from app.runs.events import DoneEvent, EvalEvent, Event, FailedEvent, NoteEvent, ProgressEvent, ResumedEvent, StepEvent
 from app.setup import spec as specs
+from app.setup.sources import HELD_OUT_SET
 from app.setup.spec import Spec
 
 if TYPE_CHECKING:
@@ -173,7 +175,8 @@ def format_plan(plan: RunEstimate) -> str:
     )
     rows = "" if plan["rows"] is None else f"{plan['rows']:,} examples{trained}; "
     time = format_expected_time(plan["seconds"], plan["seconds_range"])
-    counts = f"{rows}{plan['held_out']:,} held out; {plan['steps']:,} steps{time and f', {time} here'}."
+    sets = "".join(f"{count:,} in the evaluation set {name}; " for name, count in plan["eval_sets"].items())
+    counts = f"{rows}{plan['held_out']:,} held out; {sets}{plan['steps']:,} steps{time and f', {time} here'}."
     return "\n".join([counts, *(format_memory(plan["memory"], plan["memory_changes"]) if plan["memory"] else [])])
 
 
@@ -203,12 +206,12 @@ def format_event(event: Event) -> str:
         case StepEvent():
             return f"step {event.step}/{event.of}  {_format_metrics(event)}  {event.seconds_left or 0:.0f} s left"
         case EvalEvent():
+            measures = metrics_of_set(event.metrics, event.set)
             metrics = [
-                f"{name.removeprefix('eval/')} {metric:.4g}"
-                for name, metric in event.metrics.items()
-                if metric is not None and name.startswith("eval/")
+                f"{name.removeprefix('eval/')} {value:.4g}" for name, value in measures.items() if value is not None
             ]
-            return "held-out: " + "  ".join(metrics) if metrics else ""
+            name = "held-out" if event.set == HELD_OUT_SET else event.set
+            return f"{name}: {'  '.join(metrics)}" if metrics else ""
         case ProgressEvent(what="waiting"):
             return f"Waiting: {event.of} ahead."
         case NoteEvent():

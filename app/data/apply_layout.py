@@ -26,7 +26,7 @@ from app.data.fields import MISSING, Cell, Row, get_field, render_template
 from app.data.labels import apply_choices
 from app.data.row_types import ROW_TYPES
 from app.data.unusable_cells import RefusalReason, UnusableCell
-from app.setup.spec import LabelChoice, Source
+from app.setup.sources import LabelChoice, Source
 
 _NO_WORDS: RealWords = {}
 _TOO_DEEP = "nested too deeply"

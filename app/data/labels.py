@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from app.data.fields import Cell, as_text
-from app.setup.spec import LabelChoice
+from app.setup.sources import LabelChoice
 
 MAX_LISTED_NUMBERS = 12  # more distinct numbers are divided into bands
 _BINARY_NUMBERS = ({0.0, 1.0}, {-1.0, 1.0})  # sets of numbers that mean bad and good

@@ -10,7 +10,8 @@ from app.core.problems import Problem, shorten
 from app.data.fields import Row
 from app.data.reading.files import display_name
 from app.data.row_finding import make_finding
-from app.setup.spec import Source, Spec
+from app.setup.sources import EvalSet, Source
+from app.setup.spec import Spec
 
 TEMPLATE_REFUSES = "the chat format refuses it"
 
@@ -75,7 +76,7 @@ class RefusedRows:
 
 
 def _is_held_out(source: Source, spec: Spec) -> bool:
-    """Whether a source that is read is the held-out one, or the held-out split of the first one."""
+    """Whether a source that is read is the held-out one, the held-out split of the first one, or an evaluation set."""
     return source not in spec.data
 
 
@@ -83,6 +84,8 @@ def _setting_paths(source: Source, spec: Spec) -> list[str]:
     """Where in the Spec the settings of a source stand that is read."""
     if not _is_held_out(source, spec):
         return [f"data.{index}" for index, own_source in enumerate(spec.data) if own_source == source]
+    if isinstance(source, EvalSet):
+        return [f"eval_sets.{spec.eval_sets.index(source)}"]
     return ["holdout.source"] if spec.holdout.source else ["data.0"]
 
 
@@ -90,6 +93,8 @@ def _whose(source: Source, spec: Spec | None) -> str:
     """Of which source a row is, in words that follow it; empty where it is the only one."""
     if spec is None:
         return ""
+    if isinstance(source, EvalSet):
+        return f" of the evaluation set “{source.name}”"
     if _is_held_out(source, spec):
         return f" of the held-out split “{source.split}”" if spec.holdout.split else " of the held-out examples"
     return f" of “{display_name(source)}”" if len(spec.data) > 1 else ""

@@ -22,7 +22,7 @@ from app.data.conversations.messages import (
 from app.data.conversations.split_prompt import as_messages, is_empty, is_text_or_messages, split_prompt
 from app.data.fields import Cell, Row
 from app.data.labels import as_flag, parse_label
-from app.setup.spec import LabelChoice
+from app.setup.sources import LabelChoice
 
 _EXTRA_COLUMNS = ("tools", "chat_template_kwargs", "images", "image")  # kept beside those of the row type
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 
 from app.contracts import Finding
@@ -74,6 +75,31 @@ def row_type_of(row: Row, row_types: Iterable[str] = tuple(REQUIRED_COLUMNS), al
         and all(column in row and (allow_null or row[column] is not None) for column in columns)
     )
     return next(matching_types, None)
+
+
+@contextmanager
+def problems_of_set(name: str) -> Iterator[None]:
+    """Has a Problem with the rows of an evaluation set say which set it is."""
+    try:
+        yield
+    except Problem as problem:
+        text = f"The evaluation set “{name}” cannot be used. {problem.text}"
+        raise Problem(text, advice=problem.advice, reason=problem.reason) from problem
+
+
+def require_type_of(trained_row: Row, evaluated_row: Row) -> None:
+    """Raises Problem where a row to evaluate is of another type than those that are trained on, as methods that read several
+    types prepare all rows as the trained ones."""
+    trained_type, evaluated_type = (
+        row_type_of(trained_row, allow_null=True),
+        row_type_of(evaluated_row, allow_null=True),
+    )
+    if trained_type and evaluated_type and trained_type != evaluated_type:
+        raise Problem(
+            f"It holds {REQUIRED_COLUMNS_TEXT[evaluated_type]}, and the examples to learn from hold {REQUIRED_COLUMNS_TEXT[trained_type]}.",
+            advice="Map its columns to the same names.",
+            reason="wrong_column",
+        )
 
 
 class RowNormalizer:

@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 
 from app.core.json_types import JsonObject
 from app.engine.control import Control
+from app.engine.datasets.eval_tables import evaluated_on
 from app.engine.emitter import Emitter
 from app.engine.evaluation.eval_scores import EvalScores
 from app.engine.evaluation.evaluate import evaluate, generate_samples
@@ -21,8 +22,9 @@ from app.engine.generation.generate import copy_trained_weights, preserve_rng_ev
 from app.engine.job import Job
 from app.engine.step_metrics import memory_metrics, named_metrics, require_finite
 from app.engine.trainers.lr_schedule import set_scheduled_rate
+from app.history.summary import deciding_evaluations
 from app.history.verdict import verdict
-from app.runs import checkpoints
+from app.runs import checkpoints, eval_sets
 from app.runs.events import (
     COMPLETED,
     EndReason,
@@ -32,9 +34,9 @@ from app.runs.events import (
     StateEvent,
     StepEvent,
     drop_rewound,
-    of_type,
     read_events,
 )
+from app.setup.sources import HELD_OUT_SET
 from app.setup.spec import Extension
 
 _AVERAGED_STEPS = 20  # the latest steps, for the time left
@@ -142,22 +144,33 @@ class EventCallback(TrainerCallback):
                 self._sample(step)
 
     def _evaluate(self, step: int) -> None:
-        """Loss and completions on the held-out rows, and the setup's own prompts. Leaves every random generator as it
-        was."""
+        """Loss and completions on the held-out rows and on each evaluation set, and the setup's own prompts. Leaves every
+        random generator as it was."""
         self.emitter.emit(StateEvent, state="evaluating")
-        rows = self.job.data.holdout[: self.job.knobs.eval_answers]
+        deciding_set, *other_sets = [*self.job.data.evaluated_sets] or [HELD_OUT_SET]
         with preserve_rng_eval(self.trainer.model):
-            eval_metrics, samples = evaluate(self.job, self.trainer, rows)
-            probes = probe(self.job, self.trainer) | (count_answers(self.job) if step == 0 else {})
-            metrics = {f"eval/{name}": metric for name, metric in eval_metrics.items()}
-            metrics |= {f"probe/{name}": metric for name, metric in probes.items()}
-            if metrics:
-                self.emitter.emit(EvalEvent, step=step, set="holdout", metrics=metrics)
-            if eval_metrics:
-                self.scores.add(step, metrics)
-                self._require_deciding_metric(eval_metrics)
+            samples = self._evaluate_set(step, deciding_set, decides=True)
+            for set_name in other_sets:
+                self._evaluate_set(step, set_name, decides=False)
             self._sample(step, samples[:_MAX_EVAL_SAMPLES])
         self.emitter.emit(StateEvent, state="training")
+
+    def _evaluate_set(self, step: int, set_name: str, decides: bool) -> list[JsonObject]:
+        """Emits the measures of one set. decides: they say which checkpoint is the best, and probes stand beside them. Returns
+        its completions."""
+        with evaluated_on(self.job, self.trainer, set_name) as job:
+            eval_metrics, samples = evaluate(job, self.trainer, job.data.holdout[: job.knobs.eval_answers])
+            probes = probe(job, self.trainer) if decides else {}
+        if decides and step == 0:
+            probes |= count_answers(self.job)
+        metrics = {eval_sets.metric_name(set_name, name): metric for name, metric in eval_metrics.items()}
+        metrics |= {f"probe/{name}": metric for name, metric in probes.items()}
+        if metrics:
+            self.emitter.emit(EvalEvent, step=step, set=set_name, metrics=metrics)
+        if eval_metrics and decides:
+            self.scores.add(step, eval_sets.metrics_of_set(metrics, set_name))
+            self._require_deciding_metric(eval_metrics)
+        return samples
 
     def _require_deciding_metric(self, eval_metrics: Mapping[str, float | None]) -> None:
         """Warns where the measure that a person chose is not measured: then no checkpoint is the best."""
@@ -231,8 +244,8 @@ class EventCallback(TrainerCallback):
 
 
 def _evaluations_until(path: Path, step: int) -> list[EvalEvent]:
-    """The evaluations of earlier attempts up to the checkpoint that the run goes on from."""
-    return [event for event in of_type(drop_rewound(read_events(path)), EvalEvent) if event.step <= step]
+    """The deciding evaluations of earlier attempts up to the checkpoint that the run goes on from."""
+    return [event for event in deciding_evaluations(drop_rewound(read_events(path))) if event.step <= step]
 
 
 def _is_due(step: int, max_steps: int, times: int) -> bool:

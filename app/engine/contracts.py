@@ -43,6 +43,7 @@ class Trainer(Protocol):
     processing_class: PreTrainedTokenizerBase
     train_dataset: Dataset | IterableDataset
     eval_dataset: Dataset | None
+    eval_tables: dict[str, Dataset]  # of all evaluated sets, prepared; see app/engine/datasets/eval_tables.py
     uncut_rows: Dataset | None  # the rows before truncation and packing, where these are done ahead of the batches
     accelerator: Accelerator
     training_step: Callable[..., Tensor]  # the loss of one batch, after its backward pass

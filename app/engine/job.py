@@ -15,7 +15,8 @@ from app.core.json_types import JsonObject
 from app.data.refused_rows import RefusedRows
 from app.engine.contracts import AnyMethod, load_method
 from app.engine.datasets.cached_preparation import with_cached_preparation
-from app.engine.datasets.load import LoadedData, build_table, load_data
+from app.engine.datasets.eval_tables import separate_eval_tables
+from app.engine.datasets.load import LoadedData, load_data
 from app.engine.datasets.trained_tokens import require_trained_tokens
 from app.engine.emitter import Emitter
 from app.engine.generation.sampling import parse_template_arguments
@@ -33,7 +34,8 @@ from app.engine.trainers.resumable_sampler import ResumableSamplerMixin
 from app.engine.trainers.training_args import require_device, training_kwargs
 from app.engine.trainers.weight_groups import OptimizerMixin
 from app.runs.events import NoteEvent
-from app.setup.spec import MAX_EVAL_ROWS, Budget, Spec
+from app.setup.sources import HELD_OUT_SET, MAX_EVAL_ROWS
+from app.setup.spec import Budget, Spec
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +73,8 @@ def _unwrapped(trainer: type) -> type:
 
 @dataclass
 class Job:
-    """One training to build. preview: on a model without weights. emitter: writes the run's events; None in a preview."""
+    """One training to build. preview: on a model without weights. emitter: writes the run's events; None in a preview.
+    evaluated_set: whose rows are its held-out rows."""
 
     spec: Spec
     folder: Path
@@ -84,6 +87,7 @@ class Job:
     max_rows: int | None = None  # only the first rows, for the instant preview
     warned: set[str] = field(default_factory=set)
     aux_models: dict[str, AuxModel] = field(default_factory=dict)  # by name
+    evaluated_set: str = HELD_OUT_SET
     training_template: str | None = None  # that the built trainer renders answers with, where it is not the tokenizer's
 
     @cached_property
@@ -217,8 +221,8 @@ class Job:
 
     @property
     def num_evaluated_rows(self) -> int:
-        """How many held-out rows an evaluation scores: with rewards, those that are answered."""
-        return min(len(self.data.holdout), self.knobs.eval_answers if self.spec.rewards else MAX_EVAL_ROWS)
+        """How many of the deciding rows an evaluation scores: with rewards, those that are answered."""
+        return min(len(self.data.deciding_rows), self.knobs.eval_answers if self.spec.rewards else MAX_EVAL_ROWS)
 
     @cached_property
     def model(self) -> PreTrainedModel:
@@ -239,14 +243,6 @@ class Job:
             return choice
         first_row = next(iter(self.data.train))
         return "assistant" if "messages" in first_row else "completion" if "completion" in first_row else "everything"
-
-    def held_out_dataset(self) -> Dataset | None:
-        """Held-out rows as a table for the held-out loss; None in a preview or where nothing is held out."""
-        return (
-            self.add_template_arguments(build_table(self.data.holdout[:MAX_EVAL_ROWS]))
-            if self.data.holdout and not self.preview
-            else None
-        )
 
     def rewards(self) -> list[RewardErrorPolicy]:
         """The Spec's rewards, in its order. Errors of a reward become warnings of the run."""
@@ -286,6 +282,7 @@ class Job:
         built_trainer = self.wrap_trainer(with_cached_preparation(extended(trainer, COMMON_MIXINS, self), self))(
             **(shared_kwargs | trainer_kwargs)
         )
+        separate_eval_tables(built_trainer)
         self.training_template = getattr(built_trainer, "chat_template", None)
         if not self.streaming:
             require_trained_tokens(self, built_trainer.train_dataset, built_trainer.uncut_rows)

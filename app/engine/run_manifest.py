@@ -49,13 +49,14 @@ class ModelFacts(TypedDict):
 
 
 class DataFacts(TypedDict):
-    """The rows. files: {file: its hash}. earlier_files: {file: its hashes in earlier attempts}, of files that have changed. dropped: {reason: rows}. rows, prepared_rows: None for a stream."""
+    """The rows. files: {file: its hash}. earlier_files: {file: its hashes in earlier attempts}, of files that have changed. dropped: {reason: rows}. rows, prepared_rows: None for a stream. eval_sets: {name: rows}."""
 
     files: dict[str, str]
     earlier_files: dict[str, list[str]]
     rows: int | None
     prepared_rows: int | None
     held_out: int
+    eval_sets: dict[str, int]
     dropped: dict[str, int]
     tokens: TokenTotals | None
 
@@ -154,6 +155,7 @@ def _data_facts(job: Job, train_dataset: Dataset | IterableDataset, earlier: Map
         "rows": None if job.streaming else len(job.data.train),
         "prepared_rows": None if job.streaming else len(train_dataset),
         "held_out": len(job.data.holdout),
+        "eval_sets": {name: len(rows) for name, rows in job.data.eval_sets.items()},
         "dropped": dict(job.data.dropped),
         "tokens": count_dataset_tokens(train_dataset, job.streaming),
     }

@@ -7,6 +7,7 @@ from functools import cache
 from app.core import registry
 from app.core.json_types import JsonObject
 from app.engine.contracts import AnyMethod, load_method, load_reward
+from app.runs.eval_sets import metric_name
 
 COMMON_LABELS = {
     "train/loss": "training",
@@ -28,10 +29,21 @@ def method_metrics() -> frozenset[str]:
 
 
 def labels_by_metric(spec: JsonObject) -> dict[str, str]:
-    """{metric: label} of a spec given as plain data: `eval/correct` is “held-out: exactly the right answer”."""
+    """{metric: label} of a spec given as plain data: `eval/correct` is “held-out: exactly the right answer”, `eval/hard/loss`
+    is “hard”, as its evaluation set."""
     labels = COMMON_LABELS | (dict(method.curves.values()) if (method := _method_of(spec)) else {})
     labels |= {f"eval/{name}": f"held-out: {label}" for name, label in eval_labels(spec).items()}
+    for set_name in set_names(spec):
+        labels[metric_name(set_name, "loss")] = set_name
+        labels |= {metric_name(set_name, name): f"{set_name}: {label}" for name, label in eval_labels(spec).items()}
     return labels | {f"reward/{label}/mean": reward_label for label, reward_label in reward_labels(spec).items()}
+
+
+def set_names(spec: JsonObject) -> list[str]:
+    """The names of the evaluation sets, in the spec's order."""
+    eval_sets = spec.get("eval_sets")
+    named = eval_sets if isinstance(eval_sets, list) else []
+    return [str(eval_set["name"]) for eval_set in named if isinstance(eval_set, dict) and "name" in eval_set]
 
 
 def eval_labels(spec: JsonObject) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from app.runs import events
+from app.runs import eval_sets, events
 from app.runs.events import EvalEvent, Event, FailedEvent, Metrics, StepEvent, last_of_type, of_type
 
 SPARKLINE_POINTS = 24
@@ -124,24 +124,37 @@ class EvalComparison:
         return format_metric(self.name, self.last)
 
 
-def held_out_evaluations(run_events: Iterable[Event]) -> list[EvalEvent]:
-    """The evaluations with their held-out metrics `eval/…` alone, in order; without those that only probed."""
+def evaluated_sets(run_events: Iterable[Event]) -> list[str]:
+    """The names of all sets that a run measured, the deciding one first."""
+    names = [name for event in of_type(run_events, EvalEvent) for name in event.metrics]
+    deciding = eval_sets.deciding_set(names)
+    return sorted(eval_sets.set_names(names), key=lambda name: name != deciding)
+
+
+def evaluations_of_set(run_events: Iterable[Event], set_name: str) -> list[EvalEvent]:
+    """The evaluations of one set, in order, with its metrics alone, named `eval/MEASURE` as those of the held-out rows."""
     evaluations = [
-        msgspec.structs.replace(
-            event, metrics={name: metric for name, metric in event.metrics.items() if name.startswith("eval/")}
-        )
+        msgspec.structs.replace(event, metrics=eval_sets.metrics_of_set(event.metrics, set_name))
         for event in of_type(run_events, EvalEvent)
     ]
     return [event for event in evaluations if event.metrics]
 
 
-def eval_metrics(run_events: Sequence[Event], result_step: int | None = None) -> list[Metrics]:
-    """The held-out metrics of each evaluation, in order, up to that of the result: what came after it says nothing of
-    the result.
+def deciding_evaluations(run_events: Sequence[Event]) -> list[EvalEvent]:
+    """The evaluations that say which checkpoint is the best and what a run learned, without those that only probed: of the
+    held-out rows, and in a run without any, of its first evaluation set."""
+    return [event for name in evaluated_sets(run_events)[:1] for event in evaluations_of_set(run_events, name)]
 
-    result_step: the step of the result, where it was chosen after the run; else the step that the events name.
+
+def eval_metrics(
+    run_events: Sequence[Event], result_step: int | None = None, set_name: str | None = None
+) -> list[Metrics]:
+    """The metrics of each evaluation, in order, up to that of the result: what came after it says nothing of the result.
+
+    result_step: the step of the result, where it was chosen after the run; else the step that the events name. set_name:
+    whose metrics; by default those that decide.
     """
-    evaluations = held_out_evaluations(run_events)
+    evaluations = deciding_evaluations(run_events) if set_name is None else evaluations_of_set(run_events, set_name)
     if result_step is None:
         result_step = events.saved_result_step(run_events)
     if result_step not in [event.step for event in evaluations]:  # none yet, or one that was not evaluated

@@ -26,7 +26,8 @@ from app.runs.store import Run, sample_rows
 from app.setup import models
 from app.setup.knob import describe_knobs
 from app.setup.set_value import value_at
-from app.setup.spec import HUB_NAME, Spec
+from app.setup.sources import HUB_NAME
+from app.setup.spec import Spec
 
 _Difference = tuple[str, JsonValue, JsonValue]  # setting, its value in the preset, its value here
 _SEVERITY_WORDS = {"wrong": "It did not go well", "careful": "To be careful with"}

@@ -17,7 +17,8 @@ from app.setup import models
 from app.setup.cached_models import cached_copy, known_facts
 from app.setup.catalogue import closest_entries
 from app.setup.model_facts import ModelFacts
-from app.setup.spec import HUB_NAME, Spec
+from app.setup.sources import HUB_NAME
+from app.setup.spec import Spec
 
 _NO_ANSWER = ("hub_out_of_reach", "hub_said_no", "not_signed_in")  # reasons that say nothing about the model
 

@@ -15,7 +15,7 @@ from app.hub.identity import resolve_token, sign_in_advice
 from app.setup import models
 from app.setup.catalogue import closest_entries, load_catalogue
 from app.setup.model_facts import TEMPLATE_FILE, ModelFacts, ModelFiles, facts_of_files, facts_of_folder, weight_files
-from app.setup.spec import HUB_NAME
+from app.setup.sources import HUB_NAME
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo

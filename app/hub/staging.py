@@ -18,7 +18,7 @@ from app.hub.model_card import CardContext, render_model_card
 from app.runs.store import Run
 from app.setup import models
 from app.setup.portable_files import make_portable
-from app.setup.spec import HUB_NAME
+from app.setup.sources import HUB_NAME
 
 # {shipped model: (name of its repository on the Hub, its pipeline tag)}
 PRACTICE_MODELS = {

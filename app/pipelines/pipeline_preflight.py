@@ -15,6 +15,7 @@ from app.core.validation import validate
 from app.pipelines.pipeline import BestOfNSettings, Pipeline, Stage, referenced_stages
 from app.pipelines.prompts import read_prompts, scoring_spec
 from app.planning import preflight
+from app.planning.data_preflight import check_reward_columns
 from app.setup.spec import Reward, Source, parse_spec
 
 _PLACEHOLDER_PAIRS = "sample:manners"  # stands in for pairs that a stage will make
@@ -53,7 +54,7 @@ def _check_scoring(source: Source, rewards: list[Reward], future_models: frozens
     preflight.check_rewards(spec, future_models)
     for row in read_prompts(source, 1):
         # a row without a reference answer is scored by the expected completion, so it needs no answer column
-        preflight.check_reward_columns(spec, {"answer": None} | row)
+        check_reward_columns(spec, {"answer": None} | row)
 
 
 def _with_placeholders(configuration: JsonObject) -> JsonObject:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypedDict
 
 from app.core.dates import format_duration
 from app.planning.memory.device_memory import DeviceMemory
 from app.planning.memory.workload import Workload
-from app.setup.spec import MAX_EVAL_ROWS
+from app.setup.sources import MAX_EVAL_ROWS
 
 # Arithmetic of matrices in 16 bits, without sparsity, in 10¹² operations a second, from the makers' data sheets; for
 # GeForce cards with sums in 32 bits. The first name that is in the card's own name, as whole words, counts.
@@ -77,11 +78,13 @@ def format_expected_time(measured: float | None, reckoned: DurationRange | None)
     return f"{format_duration(reckoned['low'])} to {format_duration(reckoned['high'])}" if reckoned else ""
 
 
-def estimate_duration(workload: Workload, *, steps: float, row_tokens: float, held_out: int) -> DurationRange | None:
+def estimate_duration(
+    workload: Workload, *, steps: float, row_tokens: float, set_sizes: Sequence[int]
+) -> DurationRange | None:
     """How long the steps and evaluations of a workload take; None for a card that the table does not know, and for a
     method that writes texts while it learns, whose length nobody knows before.
 
-    row_tokens: of an average row, padding included. held_out: rows, of which every evaluation reads MAX_EVAL_ROWS at most.
+    row_tokens: of an average row, padding included. set_sizes: rows of the held-out ones and of each evaluation set, of which every evaluation reads MAX_EVAL_ROWS at most.
     """
     speed, knobs = device_flops(workload.device), workload.knobs
     if speed is None or workload.step.generated_texts:
@@ -93,7 +96,7 @@ def estimate_duration(workload: Workload, *, steps: float, row_tokens: float, he
     if workload.spec.model.quantization != "none":
         speed *= _QUANTIZED_SHARE
     learned_rows = steps * knobs.batch_size * knobs.accumulation
-    read_rows = (knobs.evaluations + EVALUATIONS_AROUND) * min(held_out, MAX_EVAL_ROWS)
+    read_rows = (knobs.evaluations + EVALUATIONS_AROUND) * sum(min(size, MAX_EVAL_ROWS) for size in set_sizes)
     passes = learned_rows * _passes_of_a_step(workload) + read_rows
     flops = passes * row_tokens * _token_flops(workload, row_tokens)
     kind = "cuda" if workload.device.kind == "cuda" else "cpu"

@@ -15,7 +15,8 @@ from app.planning import presets
 from app.planning.resolve import models_in_settings, resolve, resolve_rewards
 from app.setup.models import SHIPPED_MODELS
 from app.setup.set_value import set_value
-from app.setup.spec import HUB_NAME, NAMED_TEMPLATE, Reward, Spec, parse_spec
+from app.setup.sources import HUB_NAME
+from app.setup.spec import NAMED_TEMPLATE, Reward, Spec, parse_spec
 
 QUERY_PARAMETER = "setup"  # the one query parameter of all links
 MAX_LINK_LENGTH = 8_000  # characters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import islice
-from typing import Literal, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field
 
@@ -24,6 +24,7 @@ from app.setup.cached_models import cached_copy
 from app.setup.catalogue import CatalogueEntry, load_catalogue
 from app.setup.model_facts import ModelFacts, facts_of_entry, facts_of_folder
 from app.setup.model_shape import ModelShape
+from app.setup.sources import MAX_EVAL_SETS
 from app.setup.spec import Spec
 from app.setup.step_memory import RowLengths
 
@@ -49,12 +50,13 @@ class CardMemory(TypedDict):
 
 class PlannedRows(FrozenModel):
     """What a plan has counted of the examples, for another model too. longest: tokens of the longest row. rows: that are
-    learned in an epoch. row_tokens: of an average row. held_out: rows that are only read."""
+    learned in an epoch. row_tokens: of an average row. held_out, eval_sets: rows that are only read."""
 
     longest: int = Field(ge=1, le=_MAX_COUNT)
     rows: int = Field(ge=1, le=_MAX_COUNT)
     row_tokens: float = Field(gt=0, le=_MAX_COUNT)
     held_out: int = Field(ge=0, le=_MAX_COUNT)
+    eval_sets: list[Annotated[int, Field(ge=0, le=_MAX_COUNT)]] = Field(default=[], max_length=MAX_EVAL_SETS)
 
 
 class ModelCard(TypedDict):
@@ -167,7 +169,9 @@ def make_card(facts: ModelFacts, spec: Spec, device: DeviceMemory, planned: Plan
 def _estimate_duration(workload: Workload, planned: PlannedRows) -> DurationRange | None:
     knobs = workload.knobs
     steps = knobs.steps or math.ceil(planned.rows / (knobs.batch_size * knobs.accumulation)) * knobs.epochs
-    return estimate_duration(workload, steps=steps, row_tokens=planned.row_tokens, held_out=planned.held_out)
+    return estimate_duration(
+        workload, steps=steps, row_tokens=planned.row_tokens, set_sizes=[planned.held_out, *planned.eval_sets]
+    )
 
 
 def _local_shapes(spec: Spec) -> dict[str, ModelShape]:

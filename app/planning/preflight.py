@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 
 from app.core import platform, registry
 from app.core.json_types import JsonValue
 from app.core.problems import Problem, shorten
 from app.core.workspace import local_workspace
-from app.data import rows
-from app.data.fields import MISSING, Row, get_field
-from app.data.reading import file_scan, files
-from app.engine.contracts import AnyMethod, load_method, load_reward, reward_columns
+from app.engine.contracts import AnyMethod, load_method, load_reward
+from app.planning.data_preflight import check_data
 from app.planning.model_preflight import require_trainable
 from app.planning.resolve import models_in_settings, resolve
 from app.runs import adapters
 from app.setup import models
 from app.setup.cached_models import known_facts
-from app.setup.spec import Model, Source, Spec
+from app.setup.spec import Model, Spec
 from app.setup.step_memory import RowLengths
 
 # where the page is shared: app.py
@@ -52,10 +49,7 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
     _check_rates(spec)
     _check_early_stopping(spec)
     _check_best_metric(spec, method)
-    for source in spec.sources:
-        _check_source(source, spec, method)
-    _check_holdout_column(spec)
-    _check_holdout_split(spec)
+    check_data(spec, method)
     if method.needs_rewards and not spec.rewards:
         raise Problem(
             f"“{method.title}” needs at least one reward.",
@@ -65,18 +59,6 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
     if method.check:
         method.check(spec)
     return spec
-
-
-def _check_holdout_split(spec: Spec) -> None:
-    """Raises Problem where the held-out split is the one that is trained on, or does not exist."""
-    if not spec.holdout.split:
-        return
-    if spec.holdout.split == spec.data[0].split:
-        raise Problem(
-            f"The split “{spec.holdout.split}” would be learned and tested on alike.",
-            advice="Hold out another split, or a share.",
-        )
-    files.source_path(spec.data[0], spec.holdout.split)
 
 
 def _check_quantization(spec: Spec) -> None:
@@ -190,10 +172,10 @@ def _check_rates(spec: Spec) -> None:
 
 
 def _check_early_stopping(spec: Spec) -> None:
-    """Early stopping needs held-out rows, and enough evaluations before the end."""
+    """Early stopping needs held-out rows or an evaluation set, and enough evaluations before the end."""
     patience, evaluations = spec.knobs.get("early_stopping_patience"), spec.knobs.get("evaluations", 0)
     holdout = spec.holdout
-    if patience and not (holdout.share or holdout.split or holdout.source or holdout.column):
+    if patience and not (holdout.share or holdout.split or holdout.source or holdout.column or spec.eval_sets):
         raise Problem(
             "Stopping early needs examples that are kept aside, and this setup keeps none.",
             advice="Keep some aside, or let the run go to its end.",
@@ -229,58 +211,3 @@ def _check_weights(spec: Spec) -> None:
         raise Problem(
             f"The folder {folder} holds no weights.", advice="Bring them as .safetensors files, or start from scratch."
         )
-
-
-def _check_source(source: Source, spec: Spec, method: AnyMethod) -> None:
-    """A source on this machine has a usable row, in a layout of the method, with the columns that the rewards read."""
-    path = files.source_path(source)
-    if path is None:
-        return  # a Hub dataset: downloaded by the preview or the run
-    file_scan.require_readable(source)
-    first_row = next(files.read_source_rows(source), None)
-    if first_row is None:
-        subject = "The slice asked for lies beyond the end of" if source.start else "There is nothing in"
-        raise Problem(
-            f"{subject} the examples “{files.display_name(source)}”: they are empty.",
-            advice="Bring a file with rows.",
-            reason="no_rows",
-        )
-    normaliser = rows.RowNormalizer(method.row_types, method.title, is_chat=True)
-    usable_row = next(iter(normaliser(files.read_source_rows(source), source)), None)
-    if usable_row is None:
-        left_out = ", ".join(f"{count} × {reason}" for reason, count in normaliser.drop_counts.items())
-        raise Problem(
-            f"No usable rows in “{files.display_name(source)}”: all were left out ({left_out}).",
-            advice="Check the examples and how their columns are mapped.",
-            reason="no_rows",
-        )
-    if method.needs_rewards:
-        check_reward_columns(spec, usable_row)
-
-
-def _check_holdout_column(spec: Spec) -> None:
-    """The column that selects held-out rows occurs in the first rows, as far as all sources are on this machine."""
-    column = spec.holdout.column
-    local_sources = [source for source in spec.data if files.source_path(source)]
-    if not column or len(local_sources) < len(spec.data):
-        return
-    first_rows = [row for source in local_sources for row in islice(files.read_source_rows(source), 50)]
-    if first_rows and all(get_field(row, column) is MISSING for row in first_rows):
-        raise Problem(
-            f"No row has a column “{column}” to hold out by.",
-            advice=registry.suggest_name(column, list(first_rows[0])[:50]),
-            reason="wrong_column",
-        )
-
-
-def check_reward_columns(spec: Spec, row: Row) -> None:
-    """Raises Problem when a reward reads a column that this row does not have."""
-    for reward in spec.rewards:
-        for column in reward_columns(reward):
-            if column not in row:
-                column_list = ", ".join(f"`{name}`" for name in islice(row, 20))
-                raise Problem(
-                    f"The reward “{reward.label}” reads the column `{column}`, and the examples have {column_list}.",
-                    advice="Choose another column in the reward, or map one to this name.",
-                    reason="wrong_column",
-                )

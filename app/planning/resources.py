@@ -13,7 +13,8 @@ from app.core.problems import Problem
 from app.core.workspace import Workspace
 from app.planning.resolve import models_in_settings
 from app.setup import models
-from app.setup.spec import HUB_NAME, Spec
+from app.setup.sources import HUB_NAME
+from app.setup.spec import Spec
 
 _MIN_FREE_BYTES = 300_000_000  # for logs, samples, an adapter and its checkpoints
 _CHECKPOINT_BYTES_PER_WEIGHT = 12  # the weight itself and the two moments of AdamW, in float32

@@ -10,7 +10,7 @@ from app.core.problems import Problem, shorten
 from app.core.workspace import local_workspace
 from app.runs import checkpoints
 from app.setup import models
-from app.setup.spec import HUB_NAME
+from app.setup.sources import HUB_NAME
 
 
 def locate_adapter(start_from: str) -> str:

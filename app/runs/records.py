@@ -41,6 +41,7 @@ class _ModelFields(TypedDict, total=False):
 
 class _DataFields(TypedDict, total=False):
     held_out: int
+    eval_sets: dict[str, int]
 
 
 class _DeviceFields(TypedDict, total=False):

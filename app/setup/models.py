@@ -15,7 +15,8 @@ from pathlib import Path
 from app.core import paths
 from app.core.problems import Problem, shorten
 from app.setup.catalogue import load_catalogue
-from app.setup.spec import HUB_NAME, Model
+from app.setup.sources import HUB_NAME
+from app.setup.spec import Model
 
 ADAPTER_CONFIG = "adapter_config.json"
 _MAX_HEADER_BYTES = 100_000_000  # as in the safetensors library

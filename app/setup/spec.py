@@ -8,31 +8,17 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem
 from app.core.validation import FrozenModel, validate, without_nulls
 from app.setup.adapter import Adapter
+from app.setup.sources import MAX_EVAL_SETS, EvalSet, Holdout, Revision, Source
 
-HUB_NAME = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
-_SOURCE_PATTERN = re.compile(
-    rf"sample:[a-z0-9_]+|hub:{HUB_NAME.pattern}|upload:[0-9a-f]{{64}}(\.[a-z]+)?|path:.+", re.ASCII | re.DOTALL
-)
 MAX_STEPS = 10_000_000  # of one run
 # a chat template by name instead of its text: ChatML, or one that TRL ships
 NAMED_TEMPLATE = re.compile(r"chatml|trl:(?P<trl_name>[a-z0-9_]{1,60})", re.ASCII)
-
-
-def _validate_split_name(value: str) -> str:
-    if not value.strip(".") or set(value) & set("/\\\0"):
-        raise ValueError("it should be the name of a split, such as train")
-    return value
-
-
-Split = Annotated[str, AfterValidator(_validate_split_name)]
-Revision = Annotated[str, Field(pattern=r"^\w[\w+-]*([./][\w+-]+)*$", max_length=200)]  # never a path
-_MAX_ROWS = 2**53  # larger ones are not exact in a browser
 
 
 class Model(FrozenModel):
@@ -56,72 +42,6 @@ class Model(FrozenModel):
     quantization: Literal["none", "nf4", "fp4", "int8"] = "none"
 
 
-# what a verdict of a file says: of an answer or a step, or which of two answers is better
-LabelChoice = Literal["good", "bad", "left_out", "first", "second"]
-
-
-class Source(FrozenModel):
-    """One source of examples.
-
-    weight: how often each row is used per epoch. layout: the shape of the rows, a name of app/data/layouts/; None:
-    detected from the rows. mapping: {our column: column of the file}. templates: {our column: text with {column of the
-    file} in it}. roles: {name of a speaker in the file: our role}, in addition to the usual names. labels: {verdict in
-    the file, or a comparison such as `>=0.7`: what it says}, before the standard words; a row whose verdict is left out
-    is dropped, a step is only read. start, limit: a slice, counted in rows of the file. skip_bad: unreadable rows, and
-    rows with a field that cannot be used, are dropped and counted; only a person may allow that.
-    headless: the first line of a table is an example, not column names. parts: what becomes one row of a plain text.
-    encoding: of text that is not Unicode; it cannot be detected safely, so a person chooses it. empty_words: cells that
-    are only a word for nothing, such as “nan”: empty, kept as text, or as their column tells (“auto”).
-    """
-
-    source: str
-    config: str | None = None
-    split: Split = "train"
-    revision: Revision | None = None
-    weight: float = Field(default=1.0, gt=0, le=100)
-    start: int | None = Field(default=None, ge=0, le=_MAX_ROWS)
-    limit: int | None = Field(default=None, ge=1, le=_MAX_ROWS)
-    layout: str | None = Field(default=None, pattern=r"^[a-z0-9_]{1,40}$")
-    mapping: dict[str, str] = Field(default={})
-    roles: dict[str, Literal["system", "user", "assistant", "tool"]] = Field(default={})
-    labels: dict[str, LabelChoice] = Field(default={})
-    templates: dict[str, str] = Field(default={})
-    skip_bad: bool = False
-    headless: bool = False
-    parts: Literal["paragraphs", "lines", "whole"] = "paragraphs"
-    encoding: Literal["windows-1252", "latin-1"] | None = None
-    empty_words: Literal["auto", "empty", "keep"] = "auto"
-
-    @field_validator("source")
-    @classmethod
-    def _check_source_kind(cls, value: str) -> str:
-        if not _SOURCE_PATTERN.fullmatch(value):
-            raise ValueError("it should be sample:NAME, hub:OWNER/NAME, upload:SHA256 or path:FILE")
-        return value
-
-
-MAX_EVAL_ROWS = 512  # held-out rows that the loss is computed on: enough for two digits
-
-
-class Holdout(FrozenModel):
-    """The held-out rows for evaluation, at most one way: a share of all rows, a split of the first source, a separate
-    source, or the rows whose column has this value, as text in the file."""
-
-    share: float | None = Field(default=None, ge=0, lt=1)
-    split: Split | None = None
-    source: Source | None = None
-    column: str | None = Field(default=None, min_length=1, max_length=200)
-    value: str | None = Field(default=None, max_length=1000)
-
-    @model_validator(mode="after")
-    def _check_single_way(self) -> Holdout:
-        if sum(option is not None for option in (self.share, self.split, self.source, self.column)) > 1:
-            raise ValueError("it takes one of a share, a split, a source and a column")
-        if (self.column is None) != (self.value is None):
-            raise ValueError("a column and its value come together")
-        return self
-
-
 class Reward(FrozenModel):
     """One reward. label (in files `as`): the name of its metric, unique within a Spec. on: whether it is used; a link
     turns off rewards that run code or call an address."""
@@ -136,7 +56,8 @@ class Reward(FrozenModel):
 class Spec(FrozenModel):
     """Everything needed to repeat a run: no access tokens, no machine, no secrets.
 
-    prompts: on which completions are generated during training. drop: kinds of rows that are not trained on:
+    eval_sets: named examples that evaluations measure beside the held-out ones. prompts: on which completions are
+    generated during training. drop: kinds of rows that are not trained on:
     duplicates, rows that are also held out (held_out), rows whose answer is in the prompt (leaks), pairs of equal
     completions (same), rows without a trained token (untrained), rows longer than the limit (cut), and rows that the
     chat template refuses (refused).
@@ -148,6 +69,7 @@ class Spec(FrozenModel):
     model: Model = Model()
     data: list[Source] = Field(min_length=1, max_length=64)
     holdout: Holdout = Holdout(share=0.05)
+    eval_sets: list[EvalSet] = Field(default=[], max_length=MAX_EVAL_SETS)
     drop: list[Literal["duplicates", "held_out", "leaks", "same", "untrained", "cut", "refused"]] = Field(default=[])
     prompts: list[str] = Field(default=[], max_length=32)
     adapter: Adapter = Adapter()
@@ -161,10 +83,18 @@ class Spec(FrozenModel):
         """Absent and null mean the same."""
         return without_nulls(data) if isinstance(data, dict) else data
 
+    @model_validator(mode="after")
+    def _check_set_names(self) -> Self:
+        names = [eval_set.name.lower() for eval_set in self.eval_sets]
+        repeated = next((eval_set.name for eval_set in self.eval_sets if names.count(eval_set.name.lower()) > 1), None)
+        if repeated is not None:
+            raise ValueError(f"two of its evaluation sets are called “{repeated}”")
+        return self
+
     @property
     def sources(self) -> list[Source]:
-        """All sources, the held-out one included."""
-        return [*self.data, *([self.holdout.source] if self.holdout.source else [])]
+        """All sources, those of held-out rows and of evaluation sets included."""
+        return [*self.data, *([self.holdout.source] if self.holdout.source else []), *self.eval_sets]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that round-trips through TOML, JSON and links to an equal Spec."""

@@ -27,7 +27,7 @@ from app.data.labels import (
 from app.data.layout_match import LayoutMatch
 from app.data.row_finding import make_finding
 from app.data.table import Table
-from app.setup.spec import LabelChoice, Source
+from app.setup.sources import LabelChoice, Source
 
 _MAX_WORDS = 12  # different words; more are no verdicts
 _MAX_FLAG_NUMBERS = 2  # different ones in a column of yes and no

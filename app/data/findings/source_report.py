@@ -25,7 +25,7 @@ from app.data.layout_match import LIKELY, POSSIBLE, ROW_TYPE_PRIORITY, SURE, Lay
 from app.data.reading import files
 from app.data.reading.unreadable_rows import UnreadableRows
 from app.data.table import ColumnDescription, Table
-from app.setup.spec import LabelChoice, Source
+from app.setup.sources import LabelChoice, Source
 
 _CONFIDENCE_NAMES = {SURE: "sure", LIKELY: "likely", POSSIBLE: "possible"}
 

@@ -37,7 +37,7 @@ from app.data.layout_match import LayoutMatch
 from app.data.row_finding import make_finding
 from app.data.row_types import PROMPT_ROW_TYPES
 from app.data.table import Table, normalize_column_name
-from app.setup.spec import LabelChoice, Source
+from app.setup.sources import LabelChoice, Source
 
 UnreadKind = Literal["verdict", "rejected", "reasoning", "media", "text"]
 

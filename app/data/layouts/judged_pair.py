@@ -6,7 +6,7 @@ from app.data.column_words import name_words
 from app.data.columns import COLUMN_SPECS
 from app.data.fields import Row
 from app.data.row_types import UNKNOWN_PREFERENCE
-from app.setup.spec import LabelChoice
+from app.setup.sources import LabelChoice
 
 TITLE = "Two answers and which is better"
 KIND = "preference"

@@ -99,8 +99,13 @@ def source_path(source: Source, split: str | None = None) -> Path | None:
 
 
 def local_files_of_spec(spec: Spec) -> dict[str, Path]:
-    """{source: file} of everything on this machine that a spec reads, with its held-out split. Raises Problem."""
-    local_files = {source.source: path for source in spec.sources if (path := source_path(source))}
+    """{source: file} of everything on this machine that a spec reads, with its held-out split. Where two sources are splits
+    of the same data, the second has its split behind its name. Raises Problem."""
+    local_files: dict[str, Path] = {}
+    for source in spec.sources:
+        path = source_path(source)
+        if path and local_files.setdefault(source.source, path) != path:
+            local_files[f"{source.source} {source.split}"] = path
     split = spec.holdout.split
     holdout_path = source_path(spec.data[0], split) if split else None
     if holdout_path:

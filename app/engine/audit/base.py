@@ -128,8 +128,8 @@ class AuditCheck:
     def check_row(self, audited_row: AuditedRow) -> None:
         """Takes each training row, in order."""
 
-    def check_held_out_row(self, audited_row: AuditedRow) -> None:
-        """Takes each held-out row; all of them come before the training rows."""
+    def check_evaluated_row(self, audited_row: AuditedRow, set_name: str) -> None:
+        """Takes each held-out row, of HELD_OUT_SET, and each row of an evaluation set; all come before the training rows."""
 
     def check_tokens(self, token_batches: list[TokenBatch], chunk: pyarrow.Table) -> None:
         """Takes a chunk of the prepared table, as its tokens and as an Arrow table."""

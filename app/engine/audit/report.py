@@ -63,7 +63,7 @@ class AuditedLengths(TypedDict):
 class AuditReport(TypedDict):
     """The report of an audit.
 
-    rows, held_out: counts of rows. tokens: of one epoch before truncation, None where a method makes its tokens during
+    rows, held_out: counts of rows. eval_sets: {name: rows}. tokens: of one epoch before truncation, None where a method makes its tokens during
     training. counts: {id of a finding: rows}, also of those that found none. findings: the gravest first. Row numbers
     count from 1 among the training rows; those of _SOURCE_ROW_FINDINGS count in their file. examples: {number:
     beginning of that row's text} for the first rows of each finding, secrets redacted. seconds: the duration. again:
@@ -72,6 +72,7 @@ class AuditReport(TypedDict):
 
     rows: int
     held_out: int
+    eval_sets: dict[str, int]
     dropped: list[DroppedRows]
     tokens: TokenTotals | None
     counts: dict[str, int | None]
@@ -93,6 +94,7 @@ def build_report(job: Job, trainer: Trainer, checks: list[AuditCheck]) -> AuditR
     return {
         "rows": row_filter.count_trained_rows(job),
         "held_out": len(job.data.holdout),
+        "eval_sets": {name: len(rows) for name, rows in job.data.eval_sets.items()},
         "dropped": [
             {"reason": reason, "count": count, "rows": job.data.dropped_row_numbers.get(reason, [])}
             for reason, count in job.data.dropped.items()

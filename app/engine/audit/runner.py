@@ -131,12 +131,13 @@ def _table_chunks(table: Dataset) -> Iterator[pyarrow.Table]:
 
 
 def _check_rows(job: Job, checks: list[AuditCheck]) -> None:
-    """Held-out rows first, so that a check recognises them among the training rows."""
+    """Evaluated rows first, so that a check recognises them among the training rows."""
     ignored = {"images"} | ({"chat_template_kwargs"} if job.template_arguments else set())
-    for number, row in enumerate(job.data.holdout, 1):
-        audited_row = AuditedRow(number, {name: value for name, value in row.items() if name not in ignored})
-        for check in checks:
-            check.check_held_out_row(audited_row)
+    for set_name, rows in job.data.evaluated_sets.items():
+        for number, row in enumerate(rows, 1):
+            audited_row = AuditedRow(number, {name: value for name, value in row.items() if name not in ignored})
+            for check in checks:
+                check.check_evaluated_row(audited_row, set_name)
     for number, row in enumerate(iterate_rows(job.data.train, ignored), 1):
         yield_point("Looking at words", number, len(job.data.train))
         audited_row = AuditedRow(number, row)

@@ -17,6 +17,7 @@ from app.data.reading import files
 from app.data.refused_rows import RefusedRows
 from app.data.rows import Row
 from app.engine.datasets.source_reader import SourceReader
+from app.setup.sources import HELD_OUT_SET, MAX_EVAL_ROWS
 from app.setup.spec import Spec
 
 if TYPE_CHECKING:
@@ -29,15 +30,32 @@ _MEMORY_CHECK_INTERVAL = 64  # rows
 
 @dataclass
 class LoadedData:
-    """train: the training rows. holdout: normalized held-out rows. dropped: rows left out, by reason. files: {file: hash}.
-    dropped_row_numbers: the first rows left out, by reason. findings: on rows that could not be read, or not be used."""
+    """train: the training rows. holdout: normalized held-out rows. eval_sets: {name: rows} of evaluation sets. dropped: rows
+    left out, by reason. files: {file: hash}. dropped_row_numbers: the first rows left out, by reason. findings: on rows that
+    could not be read, or not be used."""
 
     train: Dataset | IterableDataset
     holdout: list[Row]
+    eval_sets: dict[str, list[Row]] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     files: dict[str, str] = field(default_factory=dict)
     dropped_row_numbers: dict[str, list[int]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def evaluated_sets(self) -> dict[str, list[Row]]:
+        """{name: rows} of all that evaluations measure: the held-out rows, where there are any, then the evaluation sets."""
+        return ({HELD_OUT_SET: self.holdout} if self.holdout else {}) | self.eval_sets
+
+    @property
+    def deciding_rows(self) -> list[Row]:
+        """The rows whose measures decide which checkpoint is the best: see `deciding_set` in app/runs/eval_sets.py."""
+        return next(iter(self.evaluated_sets.values()), [])
+
+    @property
+    def num_loss_rows(self) -> int:
+        """How many rows one evaluation computes the loss on."""
+        return sum(min(len(evaluated), MAX_EVAL_ROWS) for evaluated in self.evaluated_sets.values())
 
 
 def load_data(
@@ -58,21 +76,28 @@ def load_data(
     normalizer = rows.RowNormalizer(layouts, title, chat, refused_rows or RefusedRows(spec=spec))
     reader = SourceReader(spec, normalizer, streaming, piecewise=max_rows is not None)
     if streaming:
-        held_out = [] if max_rows else reader.held_out()
-        file_hashes = {} if max_rows else files.fingerprints(spec)
-        return LoadedData(_streaming_dataset(reader), held_out, normalizer.drop_counts, file_hashes)
+        if max_rows:
+            return LoadedData(_streaming_dataset(reader), [], dropped=normalizer.drop_counts)
+        held_out, eval_sets = reader.held_out(), reader.eval_sets()
+        stream, hashes = _streaming_dataset(reader), files.fingerprints(spec)
+        return LoadedData(stream, held_out, eval_sets, normalizer.drop_counts, hashes)
     if max_rows is None:
         _require_memory_for_files(spec)
     train = _read_training_rows(spec, reader, max_rows)
     train, held_out = (train, []) if max_rows else split_by_share(train, reader.held_out(), spec)
+    eval_sets = {} if max_rows else reader.eval_sets()
     normalizer.drop_counts.update(_unreadable_counts(reader))
     if not train:
         normalizer.refused_rows.require_none()
     _require_rows(train, normalizer.drop_counts)
     _require_one_layout(train)
+    for name, evaluated_rows in eval_sets.items():
+        with rows.problems_of_set(name):
+            rows.require_type_of(train[0], evaluated_rows[0])
     return LoadedData(
         build_table(train),
         held_out,
+        eval_sets,
         normalizer.drop_counts,
         {} if max_rows else files.fingerprints(spec),
         normalizer.dropped_row_numbers,

@@ -36,7 +36,7 @@ class SourceReader:
         self.spec, self.normalizer, self.streaming = spec, normalizer, streaming
         self.piecewise = streaming or piecewise
         self.unreadable_rows: dict[int, UnreadableRows] = {}
-        self.row_filter = RowFilter(spec, normalizer.drop_counts, self.held_out, endless=streaming)
+        self.row_filter = RowFilter(spec, normalizer.drop_counts, self._all_evaluated_rows, endless=streaming)
 
     def training_rows(self, source_index: int) -> Iterator[Row]:
         """The training rows of one source, once."""
@@ -57,6 +57,19 @@ class SourceReader:
         if holdout.column is not None:
             return self._rows_with_held_out_value()
         return self._held_out_share_of_stream() if holdout.share and self.streaming else []
+
+    def eval_sets(self) -> dict[str, list[Row]]:
+        """{name: rows} of the evaluation sets. Raises Problem, which names the set, where one cannot be used."""
+        rows_by_set: dict[str, list[Row]] = {}
+        for eval_set in self.spec.eval_sets:
+            with rows.problems_of_set(eval_set.name):
+                rows_by_set[eval_set.name] = list(self._read_all(eval_set))
+                if not rows_by_set[eval_set.name]:
+                    raise Problem("It has no usable rows.", advice="Check its examples.", reason="no_rows")
+        return rows_by_set
+
+    def _all_evaluated_rows(self) -> list[Row]:
+        return [row for evaluated_rows in (self.held_out(), *self.eval_sets().values()) for row in evaluated_rows]
 
     def _read_all(self, source: Source, split: str | None = None) -> Iterator[Row]:
         raw_rows = files.read_numbered_rows(source, split, UnreadableRows(), self.piecewise)

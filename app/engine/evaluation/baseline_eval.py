@@ -12,9 +12,10 @@ from app.engine.contracts import Metrics
 from app.engine.cooperative import CountPart
 from app.engine.generation.loaded_result import run_with_result
 from app.engine.model.device import Device
-from app.history.summary import held_out_evaluations
+from app.history.summary import deciding_evaluations
 from app.planning.resolve import resolve
 from app.runs import events, store
+from app.runs.eval_sets import count_deciding_rows
 from app.runs.result import result_step
 from app.setup.spec import Spec
 
@@ -30,15 +31,15 @@ def recorded_scores(run_id: str) -> Comparison | None:
     and the number of held-out rows is known."""
     run = run_with_result(run_id)
     run_events = events.drop_rewound(events.read_events(run.events))
-    evaluations = held_out_evaluations(run_events)
+    evaluations = deciding_evaluations(run_events)
     step = result_step(run)
     if step is None:  # a run of an earlier version
         step = events.saved_result_step(run_events)
     result_evaluations = [event for event in evaluations if event.step == step]
     if not result_evaluations or evaluations[0].step != 0:
         return None
-    count = run.facts.get("data", {}).get("held_out")
-    if count is None:
+    count = count_deciding_rows(run.facts)
+    if not count:
         return None
     row_count = min(count, run.spec.knobs["eval_answers"]) if run.spec.rewards else count
     return _comparison(
@@ -73,7 +74,7 @@ def _score_model(spec: Spec, folder: Path) -> tuple[int, Metrics]:
     from app.engine.job import Job
 
     job = Job(spec, folder, Device("cpu"))
-    job.data.holdout = job.data.holdout[:_MAX_ROWS]
+    job.data.holdout, job.data.eval_sets = job.data.deciding_rows[:_MAX_ROWS], {}
     if not job.data.holdout:
         return 0, {}
     trainer = job.method.build(job)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import model_validator
 
 from app.engine.contracts import Trainer
+from app.engine.datasets.eval_tables import eval_tables
 from app.engine.trainer_class import extended
 from app.engine.trainers import preference
 from app.engine.trainers.training_args import OffloadingKnobs
@@ -193,7 +194,7 @@ def build(job: Job) -> Trainer:
         extended(DPOTrainer, preference.REFERENCE_MIXINS, job),
         args,
         ref_model=preference.reference_model(job),
-        eval_dataset=job.held_out_dataset(),
+        eval_dataset=eval_tables(job),
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from app.engine.contracts import Method, Trainer
+from app.engine.datasets.eval_tables import eval_tables
 from app.engine.datasets.load import build_table
 from app.engine.trainer_class import extended
 from app.engine.trainers.distillation import agreement, settings, teacher
-from app.engine.trainers.distillation.conversations import tokenize_conversations, tokenize_eval_conversations
+from app.engine.trainers.distillation.conversations import eval_conversations_table, tokenize_conversations
 from app.setup.knob import knob
 from app.setup.step_memory import RowLengths, StepMemory
 
@@ -51,7 +53,7 @@ def build(job: Job) -> Trainer:
     from trl.experimental.gkd import GKDConfig, GKDTrainer
 
     teacher_model, teacher_tokenizer = teacher.load_teacher_with_same_vocabulary(job)
-    train_rows, eval_rows = tokenize_conversations(job), tokenize_eval_conversations(job)
+    train_rows = tokenize_conversations(job)
     knobs: Knobs = job.knobs
     args = job.arguments(
         GKDConfig,
@@ -67,7 +69,7 @@ def build(job: Job) -> Trainer:
         extended(GKDTrainer, GKD_MIXINS, job),
         args,
         train_dataset=build_table(train_rows),
-        eval_dataset=build_table(eval_rows) if eval_rows else None,
+        eval_dataset=eval_tables(job, partial(eval_conversations_table, job)),
         processing_class=job.tokenizer,
         teacher_model=teacher_model,
         tokenizer_of_teacher=teacher_tokenizer,

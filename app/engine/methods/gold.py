@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
 from app.core.problems import Problem
 from app.engine.contracts import Method, Trainer
+from app.engine.datasets.eval_tables import eval_tables
 from app.engine.datasets.load import build_table
 from app.engine.trainer_class import extended
 from app.engine.trainers.distillation import agreement, cross_tokenizer, settings, teacher
-from app.engine.trainers.distillation.conversations import tokenize_conversations, tokenize_eval_conversations
+from app.engine.trainers.distillation.conversations import eval_conversations_table, tokenize_conversations
 from app.setup.knob import knob
 from app.setup.step_memory import Logits, RowLengths, StepMemory
 
@@ -114,15 +116,12 @@ def build(job: Job) -> Trainer:
     if uses_teacher_template:
         cross_tokenizer.require_chat_template(job, teacher_tokenizer)
     mixins = GOLD_MIXINS if uses_teacher_template else SHARED_TEXT_GOLD_MIXINS
-    train_rows, eval_rows = (
-        [{"messages": row["messages"]} for row in source_rows]
-        for source_rows in (tokenize_conversations(job), tokenize_eval_conversations(job))
-    )
+    train_rows = [{"messages": row["messages"]} for row in tokenize_conversations(job)]
     return job.trainer(
         extended(GOLDTrainer, mixins, job),
         _gold_config(job, GOLDConfig, teacher_tokenizer),
         train_dataset=build_table(train_rows),
-        eval_dataset=build_table(eval_rows) if eval_rows else None,
+        eval_dataset=eval_tables(job, partial(eval_conversations_table, job, columns=("messages",))),
         processing_class=job.tokenizer,
         teacher_model=teacher_model,
         tokenizer_of_teacher=teacher_tokenizer,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import model_validator
 
 from app.engine.contracts import Method, Trainer
+from app.engine.datasets.eval_tables import eval_tables, plain_table
 from app.engine.trainer_class import extended
 from app.engine.trainers import preference
 from app.engine.trainers.training_args import OffloadingKnobs
@@ -125,7 +126,6 @@ def build(job: Job) -> Trainer:
     from trl import KTOConfig, KTOTrainer
 
     knobs: Knobs = job.knobs
-    held_out = job.held_out_dataset()
     args = job.arguments(
         KTOConfig,
         **preference.reference_config_args(job),
@@ -137,7 +137,7 @@ def build(job: Job) -> Trainer:
         extended(KTOTrainer, preference.REFERENCE_MIXINS, job),
         args,
         ref_model=preference.reference_model(job),
-        eval_dataset=held_out and arrange_rows(job, held_out),
+        eval_dataset=eval_tables(job, lambda rows: arrange_rows(job, plain_table(job, rows))),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.engine.contracts import Trainer
+from app.engine.datasets.eval_tables import eval_tables
 from app.engine.trainer_class import extended
 from app.engine.trainers import preference
 from app.engine.trainers.training_args import default_learning_rate
@@ -46,7 +47,7 @@ def build(job: Job) -> Trainer:
     knobs: Knobs = job.knobs
     args = job.arguments(ORPOConfig, beta=knobs.beta, max_length=NO_MAX_LENGTH, remove_unused_columns=False)
     trainer_class = extended(without_full_prompts(ORPOTrainer, knobs.max_length), ORPO_MIXINS, job)
-    return job.trainer(trainer_class, args, eval_dataset=job.held_out_dataset())
+    return job.trainer(trainer_class, args, eval_dataset=eval_tables(job))
 
 
 METHOD = preference.PairMethod(

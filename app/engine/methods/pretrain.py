@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.engine.contracts import Method, Trainer
+from app.engine.datasets.eval_tables import eval_tables
 from app.engine.trainers.training_args import OffloadingKnobs, TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 from app.setup.step_memory import Logits, RowLengths, StepMemory
@@ -59,7 +60,7 @@ def build(job: Job) -> Trainer:
         packing_strategy="wrapped",
         eval_packing=False,
     )
-    return job.trainer(SFTTrainer, args, eval_dataset=job.held_out_dataset())
+    return job.trainer(SFTTrainer, args, eval_dataset=eval_tables(job))
 
 
 METHOD = Method(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
 from app.engine.contracts import Method, Metrics, Trainer
+from app.engine.datasets.eval_tables import eval_tables
 from app.engine.evaluation import scoring
 from app.engine.trainer_class import extended
 from app.engine.trainers import prm
@@ -79,7 +80,7 @@ def build(job: Job) -> Trainer:
     return job.trainer(
         extended(base_trainer_class(), prm.PRM_MIXINS, job),
         job.arguments(TrainingArguments),
-        eval_dataset=job.held_out_dataset(),
+        eval_dataset=eval_tables(job),
         separator=knobs.step_separator,
         last_only=knobs.last_step_only,
         max_length=knobs.max_length,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from app.core.problems import Problem
 from app.data.conversations.messages import last_message_text
 from app.engine.contracts import Method, Metrics, Trainer
+from app.engine.datasets.eval_tables import eval_tables
 from app.engine.evaluation import scoring
 from app.engine.trainers.preference import PreferenceKnobs
 from app.engine.trainers.training_args import OffloadingKnobs, default_learning_rate
@@ -60,14 +61,13 @@ def build(job: Job) -> Trainer:
     from app.engine.trainers.base import with_adapter
 
     knobs: Knobs = job.knobs
-    held_out = job.held_out_dataset()
-    _require_all_margins_or_none(job.data.train)
-    if held_out:
-        _require_all_margins_or_none(held_out)
+    tables = eval_tables(job)
+    for rows in (job.data.train, *(tables or {}).values()):
+        _require_all_margins_or_none(rows)
     args = job.arguments(RewardConfig, max_length=knobs.max_length, center_rewards_coefficient=knobs.center or None)
     # the adapter is initialised right after the head, as in TRL, whose trainer seeds again where it gets a model
     model = with_adapter(job.model, job.peft_config, args)
-    trainer = job.trainer(RewardTrainer, args, model=model, peft_config=None, eval_dataset=held_out)
+    trainer = job.trainer(RewardTrainer, args, model=model, peft_config=None, eval_dataset=tables)
     if job.max_rows is None and not len(trainer.train_dataset):
         raise Problem(
             f"Every pair is longer than the maximum length of {knobs.max_length} tokens.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator, model_validator
 
@@ -107,7 +107,12 @@ class SelfTeachingMixin(SDFTTrainerBase):
     """The teacher is a copy of the model where all weights are trained; TRL would load the base model again."""
 
     job: Job
-    teacher_answers: TokenizedAnswers | None = None  # to the held-out prompts, once they were needed
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        self.teacher_answers: dict[
+            str, TokenizedAnswers
+        ] = {}  # to the prompts of each evaluated set, once they were needed
+        super().__init__(*args, **kwargs)
 
     def _setup_teacher_model(self) -> None:
         if self.job.preview:
@@ -178,9 +183,9 @@ def _require_reachable_start(job: Job) -> None:
 def measure(job: Job, trainer: Trainer) -> Metrics:
     """{"agreement": the share of tokens of completions with the hint that are the most likely ones without it}."""
     assert isinstance(trainer, SelfTeachingMixin), "as `build` makes it"
-    if trainer.teacher_answers is None:
-        trainer.teacher_answers = _completions_with_hints(job, trainer)
-    return agreement.agreement(job, trainer, trainer.teacher_answers)
+    if job.evaluated_set not in trainer.teacher_answers:
+        trainer.teacher_answers[job.evaluated_set] = _completions_with_hints(job, trainer)
+    return agreement.agreement(job, trainer, trainer.teacher_answers[job.evaluated_set])
 
 
 def _completions_with_hints(job: Job, trainer: SelfTeachingMixin) -> TokenizedAnswers:

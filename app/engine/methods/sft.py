@@ -8,6 +8,7 @@ from pydantic import field_validator
 
 from app.core.problems import Problem
 from app.engine.contracts import Method, Trainer
+from app.engine.datasets.eval_tables import eval_tables
 from app.engine.generation.sampling import parse_template_arguments
 from app.engine.trainer_class import extended
 from app.engine.trainers.sft import SFT_MIXINS, join_batches
@@ -231,7 +232,7 @@ def build(job: Job) -> Trainer:
         extended(SFTTrainer, SFT_MIXINS, job), job.trainers_tokenizer, mask, is_marked
     )
     args = config_args(job, SFTConfig, "" if mask else label_policy)
-    trainer = job.trainer(trainer_class, args, eval_dataset=job.held_out_dataset())
+    trainer = job.trainer(trainer_class, args, eval_dataset=eval_tables(job))
     if chat_format := getattr(mask, "chat_template", None):
         trainer.chat_template = job.training_template = chat_format.template
     if job.knobs.padding_free and not job.knobs.packing:

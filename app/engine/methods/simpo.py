@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.engine.contracts import Trainer
+from app.engine.datasets.eval_tables import eval_tables
 from app.engine.trainer_class import extended
 from app.engine.trainers import preference
 from app.setup.knob import knob
@@ -74,7 +75,7 @@ def build(job: Job) -> Trainer:
         remove_unused_columns=False,
     )
     trainer_class = extended(without_full_prompts(CPOTrainer, knobs.max_length), CPO_MIXINS, job)
-    return job.trainer(trainer_class, args, eval_dataset=job.held_out_dataset())
+    return job.trainer(trainer_class, args, eval_dataset=eval_tables(job))
 
 
 METHOD = preference.PairMethod(

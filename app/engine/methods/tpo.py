@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import model_validator
 
 from app.engine.contracts import Trainer
+from app.engine.datasets.eval_tables import eval_tables
 from app.engine.trainers import preference
 from app.setup.knob import knob
 from app.setup.step_memory import RowLengths, StepMemory
@@ -89,7 +90,7 @@ def build(job: Job) -> Trainer:
         label_smoothing=knobs.label_smoothing,
         max_length=knobs.max_length,
     )
-    return job.trainer(without_full_prompts(TPOTrainer, knobs.max_length), args, eval_dataset=job.held_out_dataset())
+    return job.trainer(without_full_prompts(TPOTrainer, knobs.max_length), args, eval_dataset=eval_tables(job))
 
 
 METHOD = preference.PairMethod(

@@ -48,7 +48,12 @@ def plan_duration(job: Job, lengths: RowLengths, steps: int, step_tokens: float 
     if question is None or step_tokens is None:
         return None
     row_tokens = step_tokens / (job.knobs.batch_size * job.knobs.accumulation)
-    return estimate_duration(Workload(*question), steps=steps, row_tokens=row_tokens, held_out=len(job.data.holdout))
+    return estimate_duration(
+        Workload(*question),
+        steps=steps,
+        row_tokens=row_tokens,
+        set_sizes=[len(rows) for rows in job.data.evaluated_sets.values()],
+    )
 
 
 def memory_question(job: Job, lengths: RowLengths, device: Device) -> MemoryQuestion | None:

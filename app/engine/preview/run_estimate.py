@@ -59,10 +59,12 @@ class LengthStatistics(TypedDict):
 
 
 class RunCounts(StepCounts, LengthStatistics):
-    """What of an estimate is counted; None for what cannot be known ahead. left_out: {reason: rows}."""
+    """What of an estimate is counted; None for what cannot be known ahead. eval_sets: {name: rows}. left_out: {reason:
+    rows}."""
 
     rows: int | None
     held_out: int
+    eval_sets: dict[str, int]
     tokens: TokenTotals | None
     left_out: dict[str, int]
 
@@ -107,6 +109,7 @@ def count_run(spec_json: str, _stamps: Stamps) -> tuple[RunCounts, time_estimate
         # With those that are held out and left out, these are all rows of the data.
         "rows": None if job.streaming else count_trained_rows(job) - sum(left_out_by_trainer.values()),
         "held_out": len(job.data.holdout),
+        "eval_sets": {name: len(rows) for name, rows in job.data.eval_sets.items()},
         "tokens": tokens,
         "left_out": dict(job.data.dropped) | left_out_by_trainer,
         **count_steps(trainer, loader),

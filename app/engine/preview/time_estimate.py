@@ -21,7 +21,6 @@ from app.engine.trainers.training_args import SMALL_MODEL_PARAMETERS
 from app.planning.duration import EVALUATIONS_AROUND
 from app.setup import models
 from app.setup.knob import settings_without_effect
-from app.setup.spec import MAX_EVAL_ROWS
 
 if TYPE_CHECKING:
     from app.engine.preview.preview_job import Stamps
@@ -115,17 +114,17 @@ def _smallest_step_tokens(workload: Workload) -> float:
 
 
 def evaluation_seconds(times: MeasuredTimes, workload: Workload) -> float:
-    """All evaluations during the run: the loss, completions of held-out rows, and of the setup's own prompts."""
+    """All evaluations during the run: the loss, completions of evaluated rows, and of the setup's own prompts."""
     job, knobs = workload.job, workload.job.knobs
-    evaluations, held_out_rows = knobs.evaluations + EVALUATIONS_AROUND, len(job.data.holdout)
+    evaluations, evaluated_sets = knobs.evaluations + EVALUATIONS_AROUND, job.data.evaluated_sets.values()
     first_length = getattr(knobs, "max_completion_length", knobs.eval_length)
     later_length = first_length
     if workload.completion_tokens:  # a trained model stops where its examples do
         later_length = min(first_length, workload.completion_tokens + 1)
     generated_tokens = first_length + (evaluations - 1) * later_length
-    answered_rows = min(held_out_rows, knobs.eval_answers) if job.spec.rewards else 0
-    batches = math.ceil(answered_rows / EVAL_BATCH_ROWS) + bool(job.spec.prompts)
-    loss_seconds = evaluations * times.eval_row * min(held_out_rows, MAX_EVAL_ROWS)
+    answered = [min(len(rows), knobs.eval_answers) if job.spec.rewards else 0 for rows in evaluated_sets]
+    batches = sum(math.ceil(count / EVAL_BATCH_ROWS) for count in answered) + bool(job.spec.prompts)
+    loss_seconds = evaluations * times.eval_row * job.data.num_loss_rows
     return loss_seconds + times.generated_token * generated_tokens * batches
 
 
@@ -177,7 +176,7 @@ def _trial_job(workload: Workload, parameters: int, folder: Path) -> Job:
     }
     job = Job(workload.job.spec.model_copy(update={"knobs": trial_knobs}), folder, Device("cpu"))
     job.data = copy.copy(workload.job.data)
-    job.data.holdout = job.data.holdout[:EVAL_BATCH_ROWS]
+    job.data.holdout, job.data.eval_sets = job.data.deciding_rows[:EVAL_BATCH_ROWS], {}
     if not job.streaming:
         stride = max(1, len(job.data.train) // (steps * rows_per_step))
         job.data.train = job.data.train.select(range(0, len(job.data.train), stride))

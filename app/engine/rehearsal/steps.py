@@ -92,11 +92,17 @@ def _rehearsal_job(rehearsal: Rehearsal, workload: Workload, folder: Path) -> Jo
     knobs = workload.job.spec.knobs | {"steps": rehearsal.steps, "warmup_steps": 0}
     job = Job(workload.job.spec.model_copy(update={"knobs": knobs}), folder, rehearsal.device)
     job.data = copy.copy(workload.job.data)
-    job.data.holdout = [job.data.holdout[i] for i in longest_first(job.data.holdout)[:EVAL_BATCH_ROWS]]
+    job.data.holdout, job.data.eval_sets = _longest_evaluated_rows(job), {}
     if not job.streaming and not knobs.get("packing"):
         wanted = rehearsal.steps * job.knobs.batch_size * job.knobs.accumulation
         job.data.train = job.data.train.select(longest_first(job.data.train)[:wanted])
     return job
+
+
+def _longest_evaluated_rows(job: Job) -> list[Row]:
+    """The longest rows of the evaluated set that has the longest one: they need the most memory."""
+    longest = [[rows[i] for i in longest_first(rows)[:EVAL_BATCH_ROWS]] for rows in job.data.evaluated_sets.values()]
+    return max(longest, key=lambda rows: text_length(rows[0]), default=[])
 
 
 def longest_first(rows: Sequence[Row] | Dataset) -> list[int]:

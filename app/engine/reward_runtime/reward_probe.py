@@ -10,7 +10,7 @@ from app.data.rows import Row
 from app.engine.contracts import load_reward
 from app.engine.reward_runtime import reward_factory
 from app.engine.reward_runtime.reward import FailedScore, Score
-from app.planning import preflight
+from app.planning.data_preflight import check_reward_columns
 from app.setup.spec import Reward
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def require_working_rewards(job: Job) -> None:
     if not (job.spec.rewards and job.method.needs_rewards):
         return
     first_row = next(iter(job.data.train))
-    preflight.check_reward_columns(job.spec, first_row)  # the columns of Hub datasets were not known before
+    check_reward_columns(job.spec, first_row)  # the columns of Hub datasets were not known before
     for reward_spec in job.spec.rewards:
         if load_reward(reward_spec.name).calls_out:
             _require_score(reward_spec, first_row)

@@ -11,7 +11,7 @@ from app.engine.trainer_class import named_after
 from app.engine.trainers.mixin_bases import CPOTrainerBase
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
     from peft import PeftConfig
     from torch import Tensor
     from torch.nn import Module
@@ -52,12 +52,12 @@ class RenderedPairsMixin(CPOTrainerBase):
         *,
         train_dataset: Dataset,
         processing_class: PreTrainedTokenizerBase,
-        eval_dataset: Dataset | None = None,
+        eval_dataset: DatasetDict | None = None,
         **kwargs: Unpack[_ConstructorArguments],
     ):
         super().__init__(
             train_dataset=train_dataset and _render_pairs(train_dataset, processing_class),
-            eval_dataset=eval_dataset and _render_pairs(eval_dataset, processing_class),
+            eval_dataset=eval_dataset and _render_tables(eval_dataset, processing_class),
             processing_class=processing_class,
             data_collator=_truncating_collator(processing_class, self.knobs.max_length),
             **kwargs,
@@ -89,15 +89,23 @@ def without_full_prompts(trainer: type, max_length: int) -> type:
 
     class PromptLengthFilter(_BaseTrainer):  # behind TRL's class, where the rows are tokenized
         def __init__(self, *args: Any, **kwargs: Any):
-            datasets = {name: kwargs.get(name) for name in ("train_dataset", "eval_dataset")}
-            limit = {"max_length": max_length}
+            train, tables = kwargs.get("train_dataset"), kwargs.get("eval_dataset")
             filtered = {
-                name: dataset and dataset.filter(_has_completion_tokens, fn_kwargs=limit)
-                for name, dataset in datasets.items()
+                "train_dataset": train and _without_full_prompts(train, max_length),
+                "eval_dataset": tables
+                and {name: _without_full_prompts(table, max_length) for name, table in tables.items()},
             }
             super().__init__(*args, **kwargs | filtered)
 
     return named_after(trainer)(type("PromptFiltered", (trainer, PromptLengthFilter), {}))
+
+
+def _without_full_prompts(table: Dataset, max_length: int) -> Dataset:
+    return table.filter(_has_completion_tokens, fn_kwargs={"max_length": max_length})
+
+
+def _render_tables(tables: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:
+    return type(tables)({name: _render_pairs(table, tokenizer) for name, table in tables.items()})
 
 
 def _render_pairs(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:

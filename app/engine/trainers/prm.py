@@ -9,7 +9,7 @@ from app.engine.tokens.tokenized_examples import IGNORE_INDEX
 from app.engine.trainers.base import StepMetricsMixin, ensure_pad_token, with_adapter
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
     from peft import PeftConfig
     from torch import Tensor
     from torch.nn import Module
@@ -100,7 +100,7 @@ class PRMMixin(StepMetricsMixin):
         args: TrainingArguments,
         train_dataset: Dataset,
         processing_class: PreTrainedTokenizerBase,
-        eval_dataset: Dataset | None = None,
+        eval_dataset: DatasetDict | None = None,
         peft_config: PeftConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
         *,
@@ -113,15 +113,16 @@ class PRMMixin(StepMetricsMixin):
         ensure_pad_token(processing_class, model)
         self.separator, self.last_only, self.max_length = separator, last_only, max_length
         self.uncut_rows = self._tokenize_dataset(train_dataset, processing_class, last_only)
-        eval_rows = None
-        if eval_dataset is not None:
-            eval_rows = self._truncate_dataset(self._tokenize_dataset(eval_dataset, processing_class))
+        eval_tables = {
+            name: self._truncate_dataset(self._tokenize_dataset(table, processing_class))
+            for name, table in (eval_dataset or {}).items()
+        }
         super().__init__(
             model=with_adapter(model, peft_config, args),
             args=args,
             data_collator=DataCollatorForTokenClassification(processing_class),
             train_dataset=self._truncate_dataset(self.uncut_rows),
-            eval_dataset=eval_rows,
+            eval_dataset=eval_tables or None,
             processing_class=processing_class,
             callbacks=callbacks,
         )

@@ -14,6 +14,7 @@ from app.history import metric_labels, summary
 from app.history.result_words import known_result_step, result_words
 from app.hub.model_card import completions_by_prompt
 from app.runs import store
+from app.runs.eval_sets import count_deciding_rows
 from app.runs.events import Event, SampleEvent, last_of_type
 from app.runs.store import Run
 from app.server.error_boundary import EVENT_OPTIONS, Updates, error_notice, stream_with_error_notice, with_error_notice
@@ -244,8 +245,7 @@ def _render_header(run: Run, evaluations: Sequence[Mapping[str, float | None]]) 
 
 def _can_measure(facts: dict[str, Any], events: Sequence[Event]) -> bool:
     """Whether there are held-out examples without a score before and after training."""
-    held_out_count = facts.get("data", {}).get("held_out")
-    return summary.compare_evals(summary.eval_metrics(events)) is None and bool(held_out_count)
+    return summary.compare_evals(summary.eval_metrics(events)) is None and bool(count_deciding_rows(facts))
 
 
 def _render_measured(run: Run, scores: Comparison) -> str:

@@ -11,7 +11,7 @@ from app.core import platform
 from app.core.problems import Problem
 from app.data.findings import source_preview
 from app.server.abandoned import abandonment
-from app.setup.spec import HUB_NAME
+from app.setup.sources import HUB_NAME
 from app.worker.client import WorkerClient
 
 

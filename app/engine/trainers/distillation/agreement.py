@@ -23,9 +23,9 @@ EVAL_METRICS = {"agreement": "the same next word as the teacher"}
 def teacher_agreement(job: Job, trainer: Trainer) -> Metrics:
     """As `agreement`, on the teacher's greedy answers to the held-out prompts, which it writes once."""
     assert isinstance(trainer, TeacherMixin), "a trainer with a teacher"
-    if trainer.teacher_answers is None:
-        trainer.teacher_answers = _teacher_answers(job, trainer)
-    return agreement(job, trainer, trainer.teacher_answers)
+    if job.evaluated_set not in trainer.teacher_answers:
+        trainer.teacher_answers[job.evaluated_set] = _teacher_answers(job, trainer)
+    return agreement(job, trainer, trainer.teacher_answers[job.evaluated_set])
 
 
 def agreement(job: Job, trainer: TrainerBase, answers: TokenizedAnswers) -> Metrics:

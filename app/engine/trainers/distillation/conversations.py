@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
 from app.data.rows import Row
 from app.engine.datasets.load import build_table
-from app.setup.spec import MAX_EVAL_ROWS
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from app.engine.job import Job
 
+EVAL_COLUMNS = ("messages", "input_ids", "completion_mask")
 # Columns that TRL's collator for these methods ignores, with their names in messages.
 _UNSUPPORTED_COLUMNS = {"tools": "tools", "images": "pictures", "image": "pictures"}
 _NO_QUESTION = "no question before the answer"
@@ -38,14 +41,11 @@ def tokenize_conversations(job: Job) -> list[Row]:
     return [row | {"row": index} for index, row in enumerate(usable_rows)]
 
 
-def tokenize_eval_conversations(job: Job) -> list[Row]:
-    """The same for the held-out rows, without "row"; empty in a preview."""
-    eval_rows = [] if job.preview else job.data.holdout[:MAX_EVAL_ROWS]
-    return [
-        row
-        for messages in map(_messages_to_last_answer, eval_rows)
-        if (row := _tokenize_conversation(job, messages)) and _fits_max_length(job, row)
-    ]
+def eval_conversations_table(job: Job, rows: list[Row], columns: Sequence[str] = EVAL_COLUMNS) -> Dataset | None:
+    """The same for rows to evaluate, as a table of these columns; None where none of them can be used."""
+    tokenized = [_tokenize_conversation(job, _messages_to_last_answer(row)) for row in rows]
+    usable = [{name: row[name] for name in columns} for row in tokenized if row and _fits_max_length(job, row)]
+    return build_table(usable) if usable else None
 
 
 def _require_supported(job: Job) -> None:

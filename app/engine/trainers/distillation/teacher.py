@@ -23,10 +23,12 @@ class TeacherMixin(TrainerBase):
     """Keeps the teacher's own tokenizer beside the teacher, which TRL holds as `teacher_model`."""
 
     teacher_model: PreTrainedModel
-    teacher_answers: TokenizedAnswers | None = None  # to the held-out prompts, once they were needed
 
     def __init__(self, *args: Any, tokenizer_of_teacher: PreTrainedTokenizerBase, **kwargs: Any):
         self.tokenizer_of_teacher = tokenizer_of_teacher
+        self.teacher_answers: dict[
+            str, TokenizedAnswers
+        ] = {}  # to the prompts of each evaluated set, once they were needed
         super().__init__(*args, **kwargs)
 
     def teacher_prompt(self, prompt: str | Messages, student_prompt: str) -> str:

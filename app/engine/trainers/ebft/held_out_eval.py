@@ -13,7 +13,7 @@ from app.engine.trainers.ebft.feature_rewards import alignment
 from app.engine.trainers.ebft.features import token_batches
 from app.engine.trainers.ebft.likelihood import held_out_loss
 from app.engine.trainers.ebft.prompt_rows import Turns, completion_limit, expand_prompts, tokenize_documents
-from app.setup.spec import MAX_EVAL_ROWS
+from app.setup.sources import MAX_EVAL_ROWS
 
 if TYPE_CHECKING:
     from app.engine.trainers.ebft.strided import StridedMixin
