@@ -15,7 +15,8 @@ from app.engine.contracts import load_method
 from app.engine.job import Job
 from app.engine.methods import sft
 from app.engine.model.device import Device
-from app.engine.trainers.training_args import TrainingKnobs, require_device
+from app.engine.trainers.device_settings import require_device
+from app.engine.trainers.training_args import TrainingKnobs
 from app.planning.resolve import resolve
 from app.setup.spec import parse_spec
 

@@ -53,6 +53,8 @@ SHIPPED_FILES = (
 # Only the engine process imports these, once its heavy libraries may be loaded.
 ENGINE_ONLY_FILES = {
     "app/engine/callback.py",
+    "app/engine/model/compiled_layers.py",
+    "app/engine/model/float8.py",
     "app/engine/model/frozen_halves.py",
     "app/engine/model/frozen_head.py",
     "app/engine/model/fused_lora.py",

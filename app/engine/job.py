@@ -22,16 +22,17 @@ from app.engine.emitter import Emitter
 from app.engine.generation.sampling import parse_template_arguments
 from app.engine.lockless_property import lockless_cached_property
 from app.engine.model import init_from, quantization
-from app.engine.model.adapter_init import initialize_adapter
 from app.engine.model.device import Device, choose_device
 from app.engine.model.processor_precision import automatic_precision
 from app.engine.model.tokenizer import load_tokenizer, with_template_arguments
+from app.engine.model.trained_model import finish_model
 from app.engine.reward_runtime import reward_factory
 from app.engine.reward_runtime.error_policy import RewardErrorPolicy
 from app.engine.trainer_class import extended
+from app.engine.trainers.device_settings import require_device
 from app.engine.trainers.lr_schedule import StepScheduleMixin
 from app.engine.trainers.resumable_sampler import ResumableSamplerMixin
-from app.engine.trainers.training_args import require_device, training_kwargs
+from app.engine.trainers.training_args import training_kwargs
 from app.engine.trainers.weight_groups import OptimizerMixin
 from app.runs.events import NoteEvent
 from app.setup.sources import HELD_OUT_SET, MAX_EVAL_ROWS
@@ -287,9 +288,5 @@ class Job:
         if not self.streaming:
             require_trained_tokens(self, built_trainer.train_dataset, built_trainer.uncut_rows)
         if not self.preview:
-            from app.engine.model.fused_lora import fuse_lora
-
-            quantization.fix_trainable_weights(built_trainer.model, self.dtype)
-            initialize_adapter(self, built_trainer)
-            fuse_lora(built_trainer.model)
+            finish_model(self, built_trainer)
         return built_trainer

@@ -51,7 +51,7 @@ def check_model(facts: ModelFacts, spec: Spec, device: DeviceKind = "cpu") -> li
 
 def require_trainable(facts: ModelFacts, spec: Spec) -> None:
     """Raises Problem for the first finding on the model of a resolved Spec with which no run can succeed on any device; what
-    one device does not compute is refused in app/engine/trainers/training_args.py."""
+    one device does not compute is refused in app/engine/trainers/device_settings.py."""
     finding = next((finding for finding in check_model(facts, spec, "cuda") if finding["severity"] == "wrong"), None)
     if finding:
         remedy = finding["remedy"]

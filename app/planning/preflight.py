@@ -12,11 +12,11 @@ from app.engine.contracts import AnyMethod, load_method, load_reward
 from app.planning.data_preflight import check_data
 from app.planning.model_preflight import require_trainable
 from app.planning.resolve import models_in_settings, resolve
+from app.planning.setting_conflicts import check_float8, check_loftq
 from app.runs import adapters
 from app.setup import models
 from app.setup.cached_models import known_facts
 from app.setup.spec import Model, Spec
-from app.setup.step_memory import RowLengths
 
 # where the page is shared: app.py
 _ALLOW_ADVICE = " The page’s owner can allow it at start, with --allow-code."
@@ -43,7 +43,8 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
     if platform.is_shared():
         _refuse_code(spec)
     method = load_method(spec.method)
-    _check_loftq(spec, method)
+    check_float8(spec, method)
+    check_loftq(spec, method)
     _check_steps(spec)
     _check_warmup(spec)
     _check_rates(spec)
@@ -67,17 +68,6 @@ def _check_quantization(spec: Spec) -> None:
         raise Problem(
             f"Weights held as {spec.model.quantization} cannot be trained themselves.",
             advice="Train an adapter beside them, or keep the weights as they are.",
-        )
-
-
-def _check_loftq(spec: Spec, method: AnyMethod) -> None:
-    """LoftQ begins beside the quantized model, and the reference without the adapter would be another model than the start."""
-    knobs = method.knobs.model_validate(spec.knobs)
-    needs_start = method.step_memory(knobs, RowLengths(text=1, learned=1, prompt=1)).keeps_start
-    if spec.adapter.init == "loftq" and (needs_start or getattr(knobs, "precompute_reference", False)):
-        raise Problem(
-            f"“{method.title}” compares with the model before training, which LoftQ’s adapter changes from the start.",
-            advice="Set the initialisation of the adapter to default.",
         )
 
 

@@ -5,7 +5,7 @@ runs in a process of its own and within ten minutes together on a card with 80 G
 run, with the reason. It runs also with other versions than those of requirements.txt; the table names those it found. What a
 machine with PyTorch and transformers mostly lacks, as wheels: trl, peft, accelerate, datasets, bitsandbytes, pydantic,
 msgspec, orjson, tomlkit, regex, psutil, pyseccomp, jsonschema, rapidfuzz, math-verify, py3langid; for flash attention
-flash-attn, or kernels with a copy of its kernel.
+flash-attn, or kernels with a copy of its kernel; for FP8 torchao; and for compilation a C compiler with the headers of Python.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import platform
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,20 +45,39 @@ class GpuCase:
     needs: tuple[str, ...] = ()
 
 
+def _with(case: MemoryCase, **knobs: Any) -> MemoryCase:
+    return replace(case, knobs=case.knobs | knobs)
+
+
 _SFT = MemoryCase("sft", "long", _BATCH)
+_ALL_WEIGHTS = MemoryCase(
+    "sft",
+    "long",
+    _BATCH | {"checkpointing": "on", "optimizer": "adafactor"},
+    {"adapter": {"kind": "none"}},
+)
 _GROUPS = {"batch_size": 32, "attempts": 8, "max_completion_length": 64, "skip_silent": False, "checkpointing": "off"}
 CASES = {
     "sft": GpuCase(_LARGE, _SFT),
     "sft, as TRL comes": GpuCase(_LARGE, None),
     "sft, recomputation": GpuCase(_LARGE, MemoryCase("sft", "long", _BATCH | {"checkpointing": "on"})),
     "sft, offloading": GpuCase(_LARGE, MemoryCase("sft", "long", _BATCH | {"activation_offloading": True})),
+    "sft, compiled": GpuCase(_LARGE, MemoryCase("sft", "long", _BATCH | {"torch_compile": True})),
     "sft, nf4": GpuCase(
         _LARGE, MemoryCase("sft", "long", _BATCH, {"model": {"quantization": "nf4"}}), ("bitsandbytes",)
     ),
     "sft, fp32": GpuCase(_SMALL, MemoryCase("sft", "long", _BATCH | {"precision": "fp32"})),
     "sft, fp16": GpuCase(_SMALL, MemoryCase("sft", "long", _BATCH | {"precision": "fp16"})),
     "sft, all weights": GpuCase(_SMALL, MemoryCase("sft", "long", _BATCH, {"adapter": {"kind": "none"}})),
+    "sft, all weights of a large model": GpuCase(_LARGE, _ALL_WEIGHTS),
+    "sft, all weights of a large model, compiled": GpuCase(_LARGE, _with(_ALL_WEIGHTS, torch_compile=True)),
+    "sft, all weights of a large model, fp8": GpuCase(
+        _LARGE, _with(_ALL_WEIGHTS, torch_compile=True, precision="fp8"), ("torchao",)
+    ),
     "sft, packed": GpuCase(_SMALL, MemoryCase("sft", "long", _BATCH | {"packing": True})),
+    "sft, packed, compiled": GpuCase(
+        _SMALL, MemoryCase("sft", "long", _BATCH | {"packing": True, "torch_compile": True})
+    ),
     "sft, packed, flex attention": GpuCase(
         _SMALL, MemoryCase("sft", "long", _BATCH | {"packing": True, "attention": "flex_attention"})
     ),
@@ -73,6 +92,9 @@ CASES = {
         ("flash_attn", "kernels"),
     ),
     "dpo": GpuCase(_SMALL, MemoryCase("dpo", "preference", _BATCH | {"batch_size": 8})),
+    "dpo, compiled": GpuCase(
+        _SMALL, MemoryCase("dpo", "preference", _BATCH | {"batch_size": 8, "torch_compile": True})
+    ),
     "grpo": GpuCase(_SMALL, MemoryCase("grpo", "prompt", _GROUPS, {"rewards": [{"name": "length_band"}]})),
 }
 

@@ -10,7 +10,8 @@ from app.engine.contracts import Trainer
 from app.engine.datasets.eval_tables import eval_tables
 from app.engine.trainer_class import extended
 from app.engine.trainers import preference
-from app.engine.trainers.training_args import OffloadingKnobs
+from app.engine.trainers.compilation import CompileKnobs
+from app.engine.trainers.device_settings import OffloadingKnobs
 from app.setup.knob import knob
 from app.setup.step_memory import Logits, RowLengths, StepMemory
 
@@ -51,7 +52,7 @@ _DIVERGENCE_LOSSES = {
 _UNWEIGHTABLE_LOSSES = {"aot", "aot_unpaired", "sft"}  # TRL cannot weigh the pairs of these
 
 
-class Knobs(OffloadingKnobs, preference.ReferenceKnobs):
+class Knobs(CompileKnobs, OffloadingKnobs, preference.ReferenceKnobs):
     loss: Literal[
         "sigmoid",
         "sigmoid_norm",

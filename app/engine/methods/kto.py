@@ -10,7 +10,8 @@ from app.engine.contracts import Method, Trainer
 from app.engine.datasets.eval_tables import eval_tables, plain_table
 from app.engine.trainer_class import extended
 from app.engine.trainers import preference
-from app.engine.trainers.training_args import OffloadingKnobs
+from app.engine.trainers.compilation import CompileKnobs
+from app.engine.trainers.device_settings import OffloadingKnobs
 from app.setup.knob import knob
 from app.setup.step_memory import Logits, RowLengths, StepMemory
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 
-class Knobs(OffloadingKnobs, preference.ReferenceKnobs):
+class Knobs(CompileKnobs, OffloadingKnobs, preference.ReferenceKnobs):
     batch_size: int = knob(
         8,
         "How many examples each correction looks at together. More is steadier and takes more memory.",

@@ -8,6 +8,7 @@ from app.engine.contracts import Trainer
 from app.engine.datasets.eval_tables import eval_tables
 from app.engine.trainer_class import extended
 from app.engine.trainers import preference
+from app.engine.trainers.compilation import CompileKnobs
 from app.engine.trainers.training_args import default_learning_rate
 from app.setup.knob import knob
 from app.setup.step_memory import RowLengths, StepMemory
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 
-class Knobs(preference.PreferenceKnobs):
+class Knobs(CompileKnobs, preference.PreferenceKnobs):
     beta: float = knob(
         0.1,
         "How much turning away from worse answers counts beside imitating better ones.",

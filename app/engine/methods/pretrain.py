@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from app.engine.contracts import Method, Trainer
 from app.engine.datasets.eval_tables import eval_tables
-from app.engine.trainers.training_args import OffloadingKnobs, TrainingKnobs, default_learning_rate
+from app.engine.trainers.compilation import CompileKnobs
+from app.engine.trainers.device_settings import OffloadingKnobs
+from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 from app.setup.step_memory import Logits, RowLengths, StepMemory
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 
-class Knobs(OffloadingKnobs, TrainingKnobs):
+class Knobs(CompileKnobs, OffloadingKnobs, TrainingKnobs):
     max_length: int = knob(
         512,
         "How much text the model sees at once. Longer takes more memory.",

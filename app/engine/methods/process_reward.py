@@ -11,6 +11,7 @@ from app.engine.evaluation import scoring
 from app.engine.trainer_class import extended
 from app.engine.trainers import prm
 from app.engine.trainers.base import base_trainer_class
+from app.engine.trainers.compilation import CompileKnobs
 from app.engine.trainers.preference import PreferenceKnobs
 from app.engine.trainers.training_args import default_learning_rate
 from app.setup.knob import knob
@@ -26,7 +27,7 @@ _LABEL_WORDS = {1: "right", 0: "wrong", prm.IGNORE_INDEX: "not judged"}  # keys 
 _NUM_SAMPLES = 3  # held-out solutions shown at each evaluation
 
 
-class Knobs(PreferenceKnobs):
+class Knobs(CompileKnobs, PreferenceKnobs):
     epochs: float = knob(
         3.0,
         "How often every solution is seen. More learns it better, until the model recites instead of understanding.",

@@ -9,8 +9,10 @@ from app.data.conversations.messages import last_message_text
 from app.engine.contracts import Method, Metrics, Trainer
 from app.engine.datasets.eval_tables import eval_tables
 from app.engine.evaluation import scoring
+from app.engine.trainers.compilation import CompileKnobs
+from app.engine.trainers.device_settings import OffloadingKnobs
 from app.engine.trainers.preference import PreferenceKnobs
-from app.engine.trainers.training_args import OffloadingKnobs, default_learning_rate
+from app.engine.trainers.training_args import default_learning_rate
 from app.setup.knob import knob
 from app.setup.step_memory import RowLengths, StepMemory
 
@@ -24,7 +26,7 @@ _SIDES = ("chosen", "rejected")
 _NUM_SAMPLE_PAIRS = 3
 
 
-class Knobs(OffloadingKnobs, PreferenceKnobs):
+class Knobs(CompileKnobs, OffloadingKnobs, PreferenceKnobs):
     max_length: int = knob(
         1024,
         "Pairs with an answer longer than this, prompt included, are left out. Longer takes more memory.",

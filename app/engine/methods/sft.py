@@ -11,8 +11,10 @@ from app.engine.contracts import Method, Trainer
 from app.engine.datasets.eval_tables import eval_tables
 from app.engine.generation.sampling import parse_template_arguments
 from app.engine.trainer_class import extended
+from app.engine.trainers.compilation import CompileKnobs
+from app.engine.trainers.device_settings import OffloadingKnobs
 from app.engine.trainers.sft import SFT_MIXINS, join_batches
-from app.engine.trainers.training_args import OffloadingKnobs, TrainingKnobs, default_learning_rate
+from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 from app.setup.step_memory import Logits, RowLengths, StepMemory
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 _ROLES = ("assistant", "user", "system", "tool")
 
 
-class Knobs(OffloadingKnobs, TrainingKnobs):
+class Knobs(CompileKnobs, OffloadingKnobs, TrainingKnobs):
     epochs: float = knob(
         3.0,
         "How often every example is seen. More learns it better, until the model recites instead of understanding.",

@@ -8,6 +8,7 @@ from app.engine.contracts import Trainer
 from app.engine.datasets.eval_tables import eval_tables
 from app.engine.trainer_class import extended
 from app.engine.trainers import preference
+from app.engine.trainers.compilation import CompileKnobs
 from app.setup.knob import knob
 from app.setup.step_memory import RowLengths, StepMemory
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 
-class Knobs(preference.PreferenceKnobs):
+class Knobs(CompileKnobs, preference.PreferenceKnobs):
     beta: float = knob(
         2.0,
         "How strongly a pair pulls. Higher pulls harder at pairs that are still close; 2 to 10 are usual.",

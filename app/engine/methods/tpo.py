@@ -9,6 +9,7 @@ from pydantic import model_validator
 from app.engine.contracts import Trainer
 from app.engine.datasets.eval_tables import eval_tables
 from app.engine.trainers import preference
+from app.engine.trainers.compilation import CompileKnobs
 from app.setup.knob import knob
 from app.setup.step_memory import RowLengths, StepMemory
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 
-class Knobs(preference.PreferenceKnobs):
+class Knobs(CompileKnobs, preference.PreferenceKnobs):
     beta: float = knob(
         0.01,
         "How strongly a pair pulls. By the token (tpo_l) a hundred times as much is usual.",

@@ -62,7 +62,8 @@ class Device:
                 return None
             has_bfloat16 = torch.cuda.get_device_capability()[0] >= _BFLOAT16_CAPABILITY
             return torch.bfloat16 if has_bfloat16 else torch.float16
-        return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+        # with fp8, all that is around the products; see app/engine/model/float8.py
+        return {"bf16": torch.bfloat16, "fp8": torch.bfloat16, "fp16": torch.float16}.get(precision)
 
     def dtype(self, precision: str, adapter: str, has_full_layers: bool = False) -> torch.dtype:
         """dtype of the weights. Trained weights stay in float32, so that small updates are not rounded away; a frozen base is

@@ -79,6 +79,10 @@ def estimate_time(workload: Workload, spec_json: str, stamps: Stamps) -> TimeEst
     parameters = models.count_parameters(workload.job.spec.model)
     if choose_device("local") != "cpu":
         return _unknown_time("The time on a graphics card shows once it runs.")
+    if getattr(workload.job.knobs, "torch_compile", False):
+        return _unknown_time(
+            "Compiling takes longer than the steps that would be tried; the time left shows once it runs."
+        )
     if parameters is None or parameters >= SMALL_MODEL_PARAMETERS:
         return _unknown_time("The model is too big to try a step beforehand; the time left shows once it runs.")
     if _smallest_step_tokens(workload) * _FLOPS_PER_PARAMETER * parameters > _MAX_SMALLEST_STEP_FLOPS:

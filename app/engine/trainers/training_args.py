@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import field_validator
 
-from app.core.problems import Problem
 from app.engine.trainers.lr_schedule import ScheduleKnobs, lr_scheduler_type
-from app.engine.trainers.optimizer import OPTIMIZERS, OptimizerKnobs, require_optimizer
-from app.planning.memory.device_memory import CARD_ATTENTION
+from app.engine.trainers.optimizer import OPTIMIZERS, OptimizerKnobs
 from app.setup.knob import Knobs, knob
 from app.setup.spec import MAX_STEPS
-
-if TYPE_CHECKING:
-    from app.engine.model.device import Device
 
 SMALL_MODEL_PARAMETERS = 50_000_000  # models below this learn well at much higher learning rates
 # ((parameters below which, how many times the rate of large models), …): measured on the practice model and on
@@ -141,7 +136,7 @@ class TrainingKnobs(ScheduleKnobs, OptimizerKnobs, StepKnobs):
         empty="the run goes to its end",
         affects="evaluation",
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = knob(
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp8"] = knob(
         "auto",
         "Number format of the arithmetic.",
         choices={
@@ -150,6 +145,8 @@ class TrainingKnobs(ScheduleKnobs, OptimizerKnobs, StepKnobs):
             "bf16": "Half the memory, a little coarser.",
             "fp16": "As small and finer, but it overflows: losses are scaled up to keep it from that. For graphics cards "
             "that do not compute in bf16.",
+            "fp8": "The large products in 8 bits, the rest in bf16: quicker for large models whose weights are all trained. Needs "
+            "an NVIDIA card from Ada or Hopper on, the package torchao, and compilation.",
         },
         affects="timing",
     )
@@ -209,17 +206,6 @@ class TrainingKnobs(ScheduleKnobs, OptimizerKnobs, StepKnobs):
         return "loss" if name == "eval_loss" else name
 
 
-class OffloadingKnobs(Knobs):
-    """Settings of methods whose trainer in TRL can keep activations in main memory."""
-
-    activation_offloading: bool = knob(
-        False,
-        "Keeps what each step has to remember in the machine’s main memory instead of the card’s: the same result with less "
-        "memory on the card, slower. Needs an NVIDIA card, and as much free main memory.",
-        affects="timing",
-    )
-
-
 def default_learning_rate(adapter: str, parameters: int | None) -> float:
     """The default by adapter and model size: 2e-4 for adapters, 2e-5 for all weights (recommended are 1e-4 to 3e-4 and 1e-5
     to 5e-5), 2e-3 for the few factors of IA³ (its paper takes 3e-3) and VeRA (4e-3); ten times that for models under 50
@@ -227,37 +213,6 @@ def default_learning_rate(adapter: str, parameters: int | None) -> float:
     """
     base = {"none": 2e-5, "ia3": 2e-3, "vera": 2e-3}.get(adapter, 2e-4)
     return base * next((factor for limit, factor in _RATE_FACTORS if parameters and parameters < limit), 1)
-
-
-def require_device(knobs: TrainingKnobs, device: Device) -> None:
-    """Raises Problem for what this device does not compute; a library would use something else without a word, or fail late."""
-    require_optimizer(knobs, device)
-    if not device.is_cuda and knobs.precision == "fp16":
-        raise Problem("This machine does not train in fp16.", advice="Choose bf16 or fp32.")
-    if not device.is_cuda and knobs.attention in CARD_ATTENTION:
-        raise Problem(
-            f"The attention {knobs.attention} needs an NVIDIA card, and this machine trains without one.",
-            advice="Leave it on automatic.",
-        )
-    if not device.is_cuda and getattr(knobs, "activation_offloading", False):
-        raise Problem(
-            "Activation offloading moves memory off an NVIDIA card, and this machine trains without one.",
-            advice="Switch it off.",
-        )
-    if knobs.attention == "flash_attention_2":
-        _require_flash_attention(knobs, device)
-
-
-def _require_flash_attention(knobs: TrainingKnobs, device: Device) -> None:
-    from transformers.utils import is_flash_attn_2_available, is_kernels_available
-
-    if device.half_dtype(knobs.precision) is None:
-        raise Problem("Flash attention computes in half precision alone.", advice="Set the precision to auto.")
-    if not (is_flash_attn_2_available() or is_kernels_available()):
-        raise Problem(
-            "Flash attention needs the package flash-attn or kernels, which is not installed.",
-            advice="Install it with pip install kernels, or leave the attention on automatic.",
-        )
 
 
 def training_kwargs(knobs: TrainingKnobs, seed: int) -> dict[str, str | float | None]:

@@ -87,7 +87,7 @@ class Workload:
     @property
     def computes_in_half_precision(self) -> bool:
         precision = self.knobs.precision
-        return precision in ("bf16", "fp16") or (
+        return precision in ("bf16", "fp16", "fp8") or (  # of fp8, what the backward pass needs stays in bfloat16
             precision == "auto" and self.device.half_precision(self.shape.num_parameters)
         )
 
