@@ -37,7 +37,9 @@ def count_compiled_layers() -> int:
 
 def test_methods_that_learn_from_examples_have_the_setting() -> None:
     """Those that write answers spend most of their time with it, which is not compiled."""
-    with_setting = {name for name in registry.names("methods") if "torch_compile" in load_method(name).knobs.model_fields}
+    with_setting = {
+        name for name in registry.names("methods") if "torch_compile" in load_method(name).knobs.model_fields
+    }
     assert with_setting == COMPILED_METHODS
 
 
@@ -150,7 +152,7 @@ def test_a_card_needs_triton_and_a_c_compiler(monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as patch:
         patch.setattr("torch.cuda.is_available", lambda: True)
         patch.setattr("torch.cuda.get_device_capability", lambda: (6, 1))
-        with pytest.raises(Problem, match="compute capability 7.0 or later"):
+        with pytest.raises(Problem, match=r"compute capability 7\.0 or later"):
             require_device(COMPILED, Device("cuda:0"))
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(Problem, match="Compilation needs a C compiler such as gcc"):
