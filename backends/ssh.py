@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.contracts import Handle, Machine
+from app.core import platform
 from app.core.paths import ROOT
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
@@ -28,8 +29,13 @@ _STOP_SECONDS = 60.0  # that a request to stop may take before the machine insis
 
 
 def machines() -> list[Machine]:
-    """Those that the owner added."""
-    return [{"name": machine.address, "title": machine.name} for machine in list_machines(local_workspace(), "ssh")]
+    """Those that the owner added; none where others use the page too, as the owner's keys open them."""
+    if not platform.takes_local_files():
+        return []
+    return [
+        {"name": machine.address, "title": f"{machine.name}, over ssh"}
+        for machine in list_machines(local_workspace(), "ssh")
+    ]
 
 
 def start(run: Run, launch: Launch) -> Handle:

@@ -46,6 +46,7 @@ export function mount({ element, props }) {
     setText(field('left'), hasEstimate ? `${formatDuration(now.seconds_left ?? 0)} left` : '');
     const isSaved = now.saved !== undefined && now.state !== 'finished';
     setText(field('saved'), isSaved ? `saved at step ${formatStep(now.saved ?? 0)}` : '');
+    setText(field('place'), now.place ?? '');
     showBar(now, ended);
     verdict.hidden = !now.verdict;
     setText(verdict, now.verdict ?? '');
@@ -117,7 +118,7 @@ export function mount({ element, props }) {
     root.setAttribute('aria-busy', String(Boolean(run)));
     setText(title, 'Opening the run');
     setText(state, 'One moment');
-    for (const name of ['step', 'left', 'saved', 'asked']) setText(field(name), '');
+    for (const name of ['step', 'left', 'saved', 'asked', 'place']) setText(field(name), '');
     bar.style.width = '0%';
     verdict.hidden = resultStep.hidden = true;
     root.dataset.severity = '';

@@ -52,7 +52,7 @@ _TEXTS = {
 _SKELETON = """<div class="progress" aria-busy="true">
 <h2 class="run-title">Opening the run</h2><p class="of-several" hidden><a class="way">One of several lessons: see them all</a></p>
 <div class="track" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="0" aria-valuenow="0"><i></i></div>
-<p class="told"><strong role="status">One moment</strong><span data-told="step"></span><span data-told="left"></span><span data-told="saved"></span><span data-told="asked"></span></p>
+<p class="told"><strong role="status">One moment</strong><span data-told="step"></span><span data-told="left"></span><span data-told="saved"></span><span data-told="asked"></span><span data-told="place"></span></p>
 <p class="verdict" role="status" hidden></p><p class="result-step" role="status" hidden></p><div role="status"><ul class="notice"></ul></div></div>"""
 
 _NO_RUN_HTML = """<div class="no-run"><p><strong data-no-run>No run is open.</strong> A run is one training, from its first step to its result.

@@ -382,6 +382,7 @@ export interface RunProgress {
   seconds_left?: number;
   saved?: number; // step of the last checkpoint
   ahead?: number; // runs that wait before it
+  place?: string; // the other machine that trains it, in words
   adapter?: boolean;
   verdict?: string;
   result?: string; // from which step the result is, in words

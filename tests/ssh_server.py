@@ -85,6 +85,19 @@ class SshServer:
             if process.info["name"] == "sshd" and str(self.folder) in " ".join(process.info["cmdline"] or []):
                 process.kill()
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """Of a machine in this folder whose engines use this Python."""
+        return {"config": str(self.config), "folder": str(self.folder / "far"), "python": sys.executable}
+
+
+def end_processes_of(server: SshServer, home: Path) -> None:
+    """Ends the engines on the server and the mirrors of this home."""
+    for process in psutil.process_iter(["cmdline"]):
+        command = " ".join(process.info["cmdline"] or [])
+        if str(server.folder / "far") in command or (str(home) in command and "app.remote.mirror" in command):
+            process.kill()
+
 
 @contextlib.contextmanager
 def ssh_server() -> Iterator[SshServer]:
@@ -100,8 +113,4 @@ def ssh_server() -> Iterator[SshServer]:
 
 def add_machine(workspace: Workspace, server: SshServer, name: str = "lab", **fields: str) -> RemoteMachine:
     """The server as a machine whose engines use this Python."""
-    return create_machine(
-        workspace,
-        **({"name": name, "backend": "ssh", "host": "lab", "config": str(server.config),
-            "folder": str(server.folder / "far"), "python": sys.executable} | fields),
-    )  # fmt: skip
+    return create_machine(workspace, **({"name": name, "backend": "ssh", "host": "lab"} | server.fields | fields))

@@ -465,6 +465,7 @@ def test_base_modules_import_only_base_modules() -> None:
     }
     assert project_imports <= {
         "app.setup.adapter",
+        "app.setup.sources",
         "app.setup.spec",
         "app.core.json_types",
         "app.core.validation",
@@ -592,13 +593,24 @@ PINNED_PACKAGE_OF_MODULE = {"PIL": "pillow", "pyarrow": "datasets", "numpy": "to
                             "referencing": "jsonschema", "jsonschema_specifications": "jsonschema"}  # fmt: skip
 
 
+OPTIONAL_PACKAGES = {"torchao"}  # a setting that needs one is refused, by its name, where it is missing
+
+
+def test_optional_packages_are_imported_only_where_they_are_needed() -> None:
+    assert not OPTIONAL_PACKAGES & {
+        name.partition(".")[0] for path in SHIPPED_FILES for name in imported_modules(path, lazy=False)
+    }
+
+
 def test_every_imported_package_is_pinned_or_a_dependency_of_a_pinned_one() -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     pinned_packages = {line.partition("==")[0] for line in lines if "==" in line}
     own_packages = {"app", "backends", "components", "presets", "tests"} | sys.stdlib_module_names
-    imported_packages = {
-        name.partition(".")[0] for path in SHIPPED_FILES for name in imported_modules(path)
-    } - own_packages
+    imported_packages = (
+        {name.partition(".")[0] for path in SHIPPED_FILES for name in imported_modules(path)}
+        - own_packages
+        - OPTIONAL_PACKAGES
+    )
     assert {
         name for name in imported_packages if PINNED_PACKAGE_OF_MODULE.get(name, name) not in pinned_packages
     } == set()

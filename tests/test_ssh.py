@@ -23,8 +23,8 @@ from app.runs.mirror_record import MIRROR_LOCK, read_mirror_record
 from app.runs.store import Run
 from app.setup.spec import Spec
 from backends import ssh
-from tests.ssh_server import SshServer, add_machine, ssh_server
-from tests.support import build_spec, conversation_rows, run_losses, train, wait_until, write_rows
+from tests.ssh_server import SshServer, add_machine, end_processes_of, ssh_server
+from tests.support import build_spec, conversation_rows, drain_generator, run_losses, train, wait_until, write_rows
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -40,12 +40,9 @@ def lab(server: SshServer, home: Path) -> Iterator[RemoteMachine]:
     """The server as a machine that is prepared; its engines and mirrors end with the test."""
     server.write_client_config()
     machine = add_machine(local_workspace(), server)
-    environment.prepare(machine, lambda text: None)
+    drain_generator(environment.prepare(machine))
     yield machine
-    for process in psutil.process_iter(["cmdline"]):
-        command = " ".join(process.info["cmdline"] or [])
-        if str(server.folder / "far") in command or (str(home) in command and "app.remote.mirror" in command):
-            process.kill()
+    end_processes_of(server, home)
 
 
 def spec_of_lines(folder: Path, steps: int = 6, **knobs: object) -> Spec:
@@ -218,7 +215,7 @@ def test_an_environment_with_other_packages_is_refused(home: Path, server: SshSe
     other.chmod(0o755)
     machine = add_machine(local_workspace(), server, python=str(other), folder=str(tmp_path / "far"))
     with pytest.raises(Problem, match=r"torch 2\.12\.0 instead of 2\.13\.0.*trl missing instead of"):
-        environment.prepare(machine, lambda text: None)
+        drain_generator(environment.prepare(machine))
 
 
 def test_a_run_on_a_machine_that_is_not_prepared_is_refused(home: Path, server: SshServer, tmp_path: Path) -> None:

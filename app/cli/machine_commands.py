@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -56,14 +57,16 @@ def add_machine(
 def probe_machine(name: MachineName, as_json: AsJson = False) -> None:
     """Whether a machine answers, and what it has."""
     found = environment.probe(get_machine(local_workspace(), name))
-    print_document(found, as_json, format_report)
+    print_document(found, as_json, _format_report)
 
 
 @app.command("prepare")
 def prepare_machine(name: MachineName, as_json: AsJson = False) -> None:
     """Makes an environment of its own there for training; changes nothing outside its folder."""
-    found = environment.prepare(get_machine(local_workspace(), name), lambda text: print_text(text, flush=True))
-    print_document(found, as_json, lambda found: f"Ready. {format_report(found)}")
+    machine = get_machine(local_workspace(), name)
+    for text in environment.prepare(machine):
+        print_text(text, file=sys.stderr, flush=True)
+    print_document(environment.probe(machine), as_json, lambda found: f"Ready.\n{_format_report(found)}")
 
 
 @app.command("runs")
@@ -119,16 +122,8 @@ def forget_machine(name: MachineName, as_json: AsJson = False) -> None:
     print_document({"machine": name}, as_json, lambda _: f"Forgot {name}.")
 
 
-def format_report(found: MachineReport) -> str:
-    """What a machine has, as lines."""
-    python = found["python"] or f"none from 3.11 to 3.13 (found: {', '.join(found['found_pythons']) or 'none'})"
-    return "\n".join(
-        [
-            f"Graphics cards: {', '.join(found['gpus']) or 'none; training runs on its processor'}",
-            f"Cores: {found['cores']}   Free: {found['free'] / 1e9:.1f} GB   Python: {python}",
-            "It has the packages of this version." if found["prepared"] else "It is not prepared yet.",
-        ]
-    )
+def _format_report(found: MachineReport) -> str:
+    return "\n".join(environment.describe_machine(found))
 
 
 def _format_run(run: RemoteRun) -> str:

@@ -39,7 +39,8 @@ class DiagnosisEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a run does now. step, of: the last step and all steps. ahead: runs before it in the queue. saved: step of
     the last checkpoint. adapter: True when there is a result. why: the reason of its end. result: from which step the
-    result is. other: what it can be changed to, best or last. diagnoses: the gravest first."""
+    result is. other: what it can be changed to, best or last. place: the other machine that trains it, in words. diagnoses:
+    the gravest first."""
 
     state: str
     alive: bool
@@ -54,6 +55,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     result: str | None = None
     other: str | None = None
     failed: FailureText | None = None
+    place: str | None = None
     diagnoses: list[DiagnosisEntry] = []
 
 

@@ -37,6 +37,7 @@ from app.runs.events import (
     StepEvent,
     of_type,
 )
+from app.runs.mirror_record import describe_place, read_mirror_record
 from app.runs.records import read_record
 from app.runs.store import Run
 
@@ -157,6 +158,7 @@ class RunSnapshot:
             result=(outcome.result_words or None) if done else None,
             other=outcome.other_result if done else None,
             failed=failure if state == "failed" else None,
+            place=describe_place(read_mirror_record(self.run.path)),
             diagnoses=[diagnosis_entry(diagnosis) for diagnosis in outcome.diagnoses],
         )
 

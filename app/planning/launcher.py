@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.contracts import Backend, Handle
+from app.contracts import Backend, Handle, Machine
 from app.core import registry
 from app.core.dates import format_date
 from app.core.problems import Problem
@@ -42,13 +42,20 @@ def create_run(workspace: Workspace, spec: Spec, launch: Launch) -> Run:
     return store.create_run(workspace, spec, launch)
 
 
+def list_machines() -> list[Machine]:
+    """The machines of all backends that a run can take, those of this machine first."""
+    backend_names = sorted(registry.names("backends"), key=lambda name: (name != "local", name))
+    backends: list[Backend] = [registry.load_module("backends", name) for name in backend_names]
+    return [machine for backend in backends for machine in backend.machines()]
+
+
 def require_machine(name: str) -> None:
-    """Raises Problem when the backend knows no such machine."""
-    machine_names = [
-        name.partition(":")[0],
-        *(machine["name"] for machine in backend_of(Launch(machine=name)).machines()),
-    ]
-    if name not in machine_names:
+    """Raises Problem when the backend knows no such machine. A device of another machine is named after it: `ssh:lab:cuda:1`."""
+    machine_names = [machine["name"] for machine in backend_of(Launch(machine=name)).machines()]
+    is_device_elsewhere = not name.startswith("local") and name.startswith(
+        tuple(f"{known}:" for known in machine_names)
+    )
+    if name not in ("local", *machine_names) and not is_device_elsewhere:
         raise Problem(f"There is no machine called “{name}”.", advice=registry.suggest_name(name, machine_names))
 
 

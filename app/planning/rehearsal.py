@@ -125,6 +125,11 @@ def rehearse(
     is_abandoned() is true: then it ends without a result."""
     checked_spec = preflight.check_spec(spec)
     machine = (launch or Launch()).machine
+    if not machine.startswith("local"):
+        raise Problem(
+            "A rehearsal runs on this machine alone.",
+            advice="Start the run on the other one: a setup that does not fit there ends in its first steps, and says so.",
+        )
     attempts: list[Attempt] = []
     settings: JsonObject = {}
     while len(attempts) < _MAX_ATTEMPTS:

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Generator, Iterator
 from typing import TypedDict
 
 from app.core.problems import Problem, shorten
@@ -78,24 +78,33 @@ def probe(machine: RemoteMachine) -> MachineReport:
     }
 
 
+def describe_machine(found: MachineReport) -> list[str]:
+    """What a machine has, in sentences."""
+    python = found["python"] or f"none from 3.11 to 3.13 (found: {', '.join(found['found_pythons']) or 'none'})"
+    return [
+        f"Graphics cards: {', '.join(found['gpus']) or 'none; training runs on its processor'}.",
+        f"Cores: {found['cores']}. Free: {found['free'] / 1e9:.1f} GB. Python: {python}.",
+        "It has the packages of this version." if found["prepared"] else "It is not prepared yet.",
+    ]
+
+
 def _is_supported(version: str) -> bool:
     numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
     return _SUPPORTED[0] <= numbers <= _SUPPORTED[1]
 
 
-def prepare(machine: RemoteMachine, report: Callable[[str], None]) -> MachineReport:
+def prepare(machine: RemoteMachine) -> Iterator[str]:
     """Makes an environment on a machine, or checks the one that its owner named, and sends the engine's code. Nothing
-    outside the machine's folder is changed. report: takes a sentence about each step. Raises Problem."""
+    outside the machine's folder is changed. Yields a sentence about each step. Raises Problem."""
     found = probe(machine)
     if machine.python:
         _require_packages(machine)
     elif not found["prepared"]:
         _require_usable(machine, found)
-        report(f"Installing packages with {found['python']}; this takes some minutes.")
-        _install(machine, found, report)
-    report("Sending the engine's code.")
+        yield f"Installing packages with {found['python']}; this takes some minutes."
+        yield from _install(machine, found)
+    yield "Sending the engine’s code."
     ensure_code(machine)
-    return probe(machine)
 
 
 def _require_usable(machine: RemoteMachine, found: MachineReport) -> None:
@@ -152,7 +161,7 @@ def torch_index(driver: int) -> str:
     return f"{_BUILD_INDEX}{build}" if build else ""
 
 
-def _install(machine: RemoteMachine, found: MachineReport, report: Callable[[str], None]) -> None:
+def _install(machine: RemoteMachine, found: MachineReport) -> Iterator[str]:
     """Makes the environment by a process there that goes on when the connection is cut; running it again waits for it."""
     folder = f"{machine.folder}/environments/{requirements_version()}"
     draft, index = f"{folder}.draft", torch_index(found["driver"])
@@ -168,7 +177,7 @@ def _install(machine: RemoteMachine, found: MachineReport, report: Callable[[str
         "</dev/null >/dev/null 2>&1 & }; }"
     )
     run_script(machine, script, "\n".join(engine_requirements()).encode())
-    status = _wait_for_status(machine, draft, report)
+    status = yield from _wait_for_status(machine, draft)
     if status != "0":
         log = run_script(machine, f"tail -n 3 {shlex.quote(draft)}/log.txt")
         raise Problem(
@@ -178,8 +187,8 @@ def _install(machine: RemoteMachine, found: MachineReport, report: Callable[[str
     run_script(machine, f"rm -rf {shlex.quote(folder)} && mv {shlex.quote(draft)} {shlex.quote(folder)}")
 
 
-def _wait_for_status(machine: RemoteMachine, draft: str, report: Callable[[str], None]) -> str:
-    """The exit status of the installation, as it says there. Tells what is being installed meanwhile."""
+def _wait_for_status(machine: RemoteMachine, draft: str) -> Generator[str, None, str]:
+    """The exit status of the installation, as it says there. Yields what is being installed meanwhile."""
     deadline, told = time.monotonic() + _INSTALL_SECONDS, ""
     look = f"cd {shlex.quote(draft)} && cat status 2>/dev/null; grep -E '^(Collecting|Installing)' log.txt 2>/dev/null | tail -n 1"
     while time.monotonic() < deadline:
@@ -188,6 +197,6 @@ def _wait_for_status(machine: RemoteMachine, draft: str, report: Callable[[str],
             return lines[0]
         if lines and lines[-1] != told:
             told = lines[-1]
-            report(shorten(told, 120))
+            yield shorten(told, 120)
         time.sleep(_POLL_SECONDS)
     raise Problem(f"The installation on “{machine.name}” takes more than an hour.", advice="Look at its network.")

@@ -66,3 +66,15 @@ def is_running_elsewhere(run_folder: Path) -> bool:
     """Whether the engine of a run on another machine has not ended, as far as is known here."""
     record = read_mirror_record(run_folder)
     return record is not None and record["engine"] == "running"
+
+
+def describe_place(record: MirrorRecord | None) -> str | None:
+    """Where a run is and whether it is heard of, in words; None for one on this machine."""
+    if record is None:
+        return None
+    machine = record["machine"]
+    if record["engine"] == "ended" or record["connected"]:
+        return f"on {machine}"
+    minutes = int((time.time() - record["contact"]) / 60)
+    since = f"for {minutes} minutes" if minutes > 1 else "for a minute" if minutes else "at the moment"
+    return f"on {machine}, without contact {since}; it may still be training. {record['reason']}".strip()

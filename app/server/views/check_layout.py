@@ -80,6 +80,7 @@ class CheckView:
             self.audit_panel.note,
             self.before_start.report,
             self.before_start.button,
+            self.before_start.machine,
             self.before_start.cost,
             self.refusal,
             self.start_summary,

@@ -12,6 +12,7 @@ from app.planning import launcher
 from app.planning.rehearsal import rehearse
 from app.planning.rehearsal_findings import rehearsal_findings
 from app.server.error_boundary import Updates
+from app.server.views.machines import bind_machine_events, build_machine_form
 from app.server.visitor import visitor_workspace
 from app.setup.spec import Launch, Spec
 from components import rehearsal, start_bar
@@ -42,17 +43,17 @@ class BeforeStart:
 
 def build_before_start() -> BeforeStart:
     """Builds the rehearsal, the choice of the device, and the limits."""
-    machines = launcher.backend_of(Launch()).machines()
+    choices = _machine_choices()
     with gr.Column(elem_id="rehearsal"):
         report = rehearsal.build_rehearsal_report(elem_id="rehearsed")
         button = gr.Button(_LABEL, elem_id="rehearse")
     with gr.Accordion("Where it runs, and when it stops by itself", open=False, elem_id="limits"):
         machine = gr.Dropdown(
-            [(machine["title"], machine["name"]) for machine in machines],
-            value=machines[0]["name"],
-            label="Device",
-            info="Where the run computes. A graphics card is many times as fast as the processor.",
-            visible=len(machines) > 1,
+            choices,
+            value=choices[0][1],
+            label="Where",
+            info="A graphics card is many times as fast as a processor.",
+            visible=len(choices) > 1,
             elem_id="machine",
         )
         with gr.Row(equal_height=False, elem_classes="row"):
@@ -62,11 +63,22 @@ def build_before_start() -> BeforeStart:
                 0, label="Dollars per hour", info="What this machine costs you.", minimum=0, elem_id="hour-dollars"
             )
         cost = html_block(start_bar.render_cost(None, None), elem_id="run-cost")
+        bind_machine_events(build_machine_form(), machine)
     return BeforeStart(report, button, machine, minutes, dollars, price, cost)
 
 
+def _machine_choices() -> list[tuple[str, str]]:
+    """(title, name) of each machine, as they are now."""
+    return [(machine["title"], machine["name"]) for machine in launcher.list_machines()]
+
+
 def show_nothing_rehearsed(view: BeforeStart) -> Updates:
-    """Updates for another setup."""
+    """Updates for another setup; machines may have been added since."""
+    choices = _machine_choices()
+    return _invitation(view) | {view.machine: gr.update(choices=choices, visible=len(choices) > 1)}
+
+
+def _invitation(view: BeforeStart) -> Updates:
     return {
         view.report: rehearsal.render_rehearsal_invitation(),
         view.button: gr.update(value=_LABEL, interactive=True),
@@ -77,7 +89,7 @@ def stream_rehearsal(
     view: BeforeStart, spec: Spec, launch: Launch, planned_seconds: float | None, is_abandoned: Callable[[], bool]
 ) -> Iterator[Updates]:
     """Updates of a rehearsal."""
-    idle_updates = show_nothing_rehearsed(view)
+    idle_updates = _invitation(view)
     yield {view.button: gr.update(interactive=False)}
     try:
         for message in rehearse(visitor_workspace(), spec, launch, is_abandoned=is_abandoned):
