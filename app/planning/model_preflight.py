@@ -38,6 +38,7 @@ def check_model(facts: ModelFacts, spec: Spec, device: DeviceKind = "cpu") -> li
         lambda: _check_template(facts, spec),
         lambda: _check_end_token(facts, spec),
         lambda: _check_experts(facts, spec),
+        lambda: _check_compilation(facts, spec),
         lambda: _check_packing(facts, spec),
         lambda: _check_attention(facts, spec, device),
         lambda: _check_tied_weights(facts, spec),
@@ -127,6 +128,20 @@ def _check_experts(facts: ModelFacts, spec: Spec) -> Iterator[Finding]:
         changes: dict[str, Any] = {"adapter__experts": names, "adapter__dropout": 0.0, "adapter__kind": kind}
         changes |= {} if spec.adapter.init in ("default", "gaussian") else {"adapter__init": "default"}
         yield _finding("experts", "careful", text, "Adapt the experts too", **changes)
+
+
+def _check_compilation(facts: ModelFacts, spec: Spec) -> Iterator[Finding]:
+    """The layers of a mixture come apart into many pieces, each compiled anew in every layer."""
+    if not spec.knobs.get("torch_compile"):
+        return
+    reason = ""
+    if facts.shape.num_experts:
+        reason = "chooses other experts for each token"
+    elif facts.shape.model_type.startswith(_STATEFUL_ARCHITECTURES):
+        reason = "carries a state from token to token"
+    if reason:
+        text = f"This model {reason}, and such layers are not compiled in one piece. Switch compilation off."
+        yield _finding("compilation", "wrong", text, "Switch compilation off", knobs__torch_compile=False)
 
 
 def _check_packing(facts: ModelFacts, spec: Spec) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from app.engine.contracts import AnyMethod, load_method, load_reward
 from app.planning.data_preflight import check_data
 from app.planning.model_preflight import require_trainable
 from app.planning.resolve import models_in_settings, resolve
-from app.planning.setting_conflicts import check_float8, check_loftq
+from app.planning.setting_conflicts import check_compilation, check_float8, check_loftq
 from app.runs import adapters
 from app.setup import models
 from app.setup.cached_models import known_facts
@@ -43,6 +43,7 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
     if platform.is_shared():
         _refuse_code(spec)
     method = load_method(spec.method)
+    check_compilation(spec)
     check_float8(spec, method)
     check_loftq(spec, method)
     _check_steps(spec)

@@ -8,10 +8,21 @@ from app.setup.spec import Spec
 from app.setup.step_memory import RowLengths
 
 _NO_FP8 = "Set the precision to auto."
+_UNCOMPILED_ADAPTERS = ("dora", "loha", "lokr")  # PEFT's code for them stops the compiler in each matrix
+
+
+def check_compilation(spec: Spec) -> None:
+    """Raises Problem for adapters whose layers PyTorch would compile in dozens of pieces, and run no quicker."""
+    if spec.knobs.get("torch_compile") and spec.adapter.kind in _UNCOMPILED_ADAPTERS:
+        raise Problem(
+            f"The adapter {spec.adapter.kind} does not become quicker by compilation.",
+            advice="Switch torch_compile off, or choose LoRA.",
+        )
 
 
 def check_float8(spec: Spec, method: AnyMethod) -> None:
-    """Raises Problem for FP8 where it brings nothing. FP8 is for matrices that are trained: beside an adapter they would be rounded anew at each step to save nothing."""
+    """Raises Problem for FP8 where it brings nothing. It is for matrices that are trained: frozen ones would be rounded anew
+    at each step. Beside a reference that computes in bfloat16 the rounding would count as a difference."""
     if spec.knobs["precision"] != "fp8":
         return
     if spec.adapter.kind != "none":
@@ -32,7 +43,8 @@ def _compares_with_start(spec: Spec, method: AnyMethod) -> bool:
 
 
 def check_loftq(spec: Spec, method: AnyMethod) -> None:
-    """Raises Problem where a reference is needed. LoftQ begins beside the quantized model, and the reference without the adapter would be another model than the start."""
+    """Raises Problem where a reference is needed: LoftQ begins beside the quantized model, and the reference without the
+    adapter would be another model than the start."""
     if spec.adapter.init == "loftq" and _compares_with_start(spec, method):
         raise Problem(
             f"“{method.title}” compares with the model before training, which LoftQ’s adapter changes from the start.",

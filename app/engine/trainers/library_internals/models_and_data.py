@@ -75,6 +75,28 @@ MODELS_AND_DATA = (
         "labels=None, use_cache=None, logits_to_keep=0, **kwargs)",
     ),
     LibraryInternal(
+        ("transformers.models.llama.modeling_llama.LlamaDecoderLayer", "torch.nn.Linear"),
+        "forward",
+        "replaced",
+        ("engine/model/compiled_layers.py", "engine/model/float8.py"),
+        "Layers are compiled, and multiply in FP8, only while they learn.",
+    ),
+    LibraryInternal(
+        ("torch",),
+        "_inductor",
+        "read",
+        ("engine/trainers/compilation.py",),
+        "Whether PyTorch finds a C++ compiler: it has no public function that says so.",
+    ),
+    LibraryInternal(
+        ("torch._inductor.cpp_builder",),
+        "get_cpp_compiler",
+        "called",
+        ("engine/trainers/compilation.py",),
+        "As above.",
+        "()",
+    ),
+    LibraryInternal(
         ("trl.kernels.chunked_logprob",),
         "_use_triton",
         "called",
