@@ -1,7 +1,7 @@
 """GPU: what only a graphics card shows: training at true sizes, memory beside its estimate, speed beside TRL's defaults.
 
 Models are of the shape of catalogue entries, with random weights that are made in place: nothing is downloaded. Each part
-runs in a process of its own and within ten minutes together on a card with 80 GB. A part that cannot run is listed as not
+runs in a process of its own, for four minutes at most, on a card with 80 GB. A part that cannot run is listed as not
 run, with the reason. It runs also with other versions than those of requirements.txt; the table names those it found. What a
 machine with PyTorch and transformers mostly lacks, as wheels: trl, peft, accelerate, datasets, bitsandbytes, pydantic,
 msgspec, orjson, tomlkit, regex, psutil, pyseccomp, jsonschema, rapidfuzz, math-verify, py3langid; for flash attention
@@ -16,12 +16,12 @@ import platform
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.core.paths import ROOT
+from tests.bench._gpu_cases import CASES, SFT, GpuCase
 from tests.memory_cases import MemoryCase, estimate_case, spec_of
 
 if TYPE_CHECKING:
@@ -30,73 +30,7 @@ if TYPE_CHECKING:
 STEPS = 8
 _TIMEOUT = 240  # seconds of one part
 _PRODUCT_SIZE, _PRODUCTS = 8192, 20  # of the matrix product that shows what the card computes at most
-_BATCH = {"batch_size": 16, "max_length": 512, "checkpointing": "off"}
-_SMALL, _LARGE = "Qwen/Qwen3-0.6B", "Qwen/Qwen3-4B-Instruct-2507"
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
-
-
-@dataclass(frozen=True)
-class GpuCase:
-    """model: an entry of the catalogue. case: what is trained; None: TRL's SFTTrainer with its own defaults. needs: packages,
-    of which one suffices."""
-
-    model: str
-    case: MemoryCase | None
-    needs: tuple[str, ...] = ()
-
-
-def _with(case: MemoryCase, **knobs: Any) -> MemoryCase:
-    return replace(case, knobs=case.knobs | knobs)
-
-
-_SFT = MemoryCase("sft", "long", _BATCH)
-_ALL_WEIGHTS = MemoryCase(
-    "sft",
-    "long",
-    _BATCH | {"checkpointing": "on", "optimizer": "adafactor"},
-    {"adapter": {"kind": "none"}},
-)
-_GROUPS = {"batch_size": 32, "attempts": 8, "max_completion_length": 64, "skip_silent": False, "checkpointing": "off"}
-CASES = {
-    "sft": GpuCase(_LARGE, _SFT),
-    "sft, as TRL comes": GpuCase(_LARGE, None),
-    "sft, recomputation": GpuCase(_LARGE, MemoryCase("sft", "long", _BATCH | {"checkpointing": "on"})),
-    "sft, offloading": GpuCase(_LARGE, MemoryCase("sft", "long", _BATCH | {"activation_offloading": True})),
-    "sft, compiled": GpuCase(_LARGE, MemoryCase("sft", "long", _BATCH | {"torch_compile": True})),
-    "sft, nf4": GpuCase(
-        _LARGE, MemoryCase("sft", "long", _BATCH, {"model": {"quantization": "nf4"}}), ("bitsandbytes",)
-    ),
-    "sft, fp32": GpuCase(_SMALL, MemoryCase("sft", "long", _BATCH | {"precision": "fp32"})),
-    "sft, fp16": GpuCase(_SMALL, MemoryCase("sft", "long", _BATCH | {"precision": "fp16"})),
-    "sft, all weights": GpuCase(_SMALL, MemoryCase("sft", "long", _BATCH, {"adapter": {"kind": "none"}})),
-    "sft, all weights of a large model": GpuCase(_LARGE, _ALL_WEIGHTS),
-    "sft, all weights of a large model, compiled": GpuCase(_LARGE, _with(_ALL_WEIGHTS, torch_compile=True)),
-    "sft, all weights of a large model, fp8": GpuCase(
-        _LARGE, _with(_ALL_WEIGHTS, torch_compile=True, precision="fp8"), ("torchao",)
-    ),
-    "sft, packed": GpuCase(_SMALL, MemoryCase("sft", "long", _BATCH | {"packing": True})),
-    "sft, packed, compiled": GpuCase(
-        _SMALL, MemoryCase("sft", "long", _BATCH | {"packing": True, "torch_compile": True})
-    ),
-    "sft, packed, flex attention": GpuCase(
-        _SMALL, MemoryCase("sft", "long", _BATCH | {"packing": True, "attention": "flex_attention"})
-    ),
-    "sft, packed, flash attention": GpuCase(
-        _SMALL,
-        MemoryCase("sft", "long", _BATCH | {"packing": True, "attention": "flash_attention_2"}),
-        ("flash_attn", "kernels"),
-    ),
-    "sft, padding-free, flash attention": GpuCase(
-        _SMALL,
-        MemoryCase("sft", "long", _BATCH | {"padding_free": True, "attention": "flash_attention_2"}),
-        ("flash_attn", "kernels"),
-    ),
-    "dpo": GpuCase(_SMALL, MemoryCase("dpo", "preference", _BATCH | {"batch_size": 8})),
-    "dpo, compiled": GpuCase(
-        _SMALL, MemoryCase("dpo", "preference", _BATCH | {"batch_size": 8, "torch_compile": True})
-    ),
-    "grpo": GpuCase(_SMALL, MemoryCase("grpo", "prompt", _GROUPS, {"rewards": [{"name": "length_band"}]})),
-}
 
 
 def run(folder: Path, names: list[str] | None = None) -> list[dict[str, Any]]:
@@ -245,7 +179,7 @@ def train_as_trl_comes(model: str, folder: Path) -> tuple[float, int, int]:
 
     from app.engine.preview.measured_steps import StepTimes, count_step_tokens, step_timer
 
-    source = spec_of(_SFT, model, folder).data[0].source.removeprefix("path:")
+    source = spec_of(SFT, model, folder).data[0].source.removeprefix("path:")
     rows = load_dataset("json", data_files=source, split="train")
     times = StepTimes()
     config = SFTConfig(
