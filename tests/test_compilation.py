@@ -87,7 +87,7 @@ def test_a_compiled_run_loads_and_answers_as_any_other(tmp_path: Path) -> None:
     assert count_compiled_graphs() == 0, "answers are not compiled: they change in length all the time"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_compiled_run_resumes_as_an_uninterrupted_one(tmp_path: Path) -> None:
     from transformers import TrainerCallback
 

@@ -72,7 +72,7 @@ def measures_of(spec: Spec, folder: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.first_cases(20)
+@pytest.mark.first_cases(2)
 @pytest.mark.parametrize("case_name", [name for name, case in CASES.items() if case.ci_knobs])
 def test_each_method_measures_a_set_as_if_it_were_held_out_alone(case_name: str, tmp_path: Path) -> None:
     spec = spec_with_slices(case_name)

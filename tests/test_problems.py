@@ -29,6 +29,7 @@ LIBRARY_ERRORS = [
     ("disk_full", OSError(errno.ENOSPC, "No space left on device", "checkpoints/checkpoint-4/model.safetensors")),
     ("disk_full", RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed writing file data/12: file write failed: "
                                "No space left on device")),
+    ("disk_full", RuntimeError("basic_ios::clear: iostream error")),  # of torch.save
     ("disk_full", OSError(errno.EDQUOT, "Disk quota exceeded")),
     ("pickled_weights", make_exception("UnpicklingError", "Weights only load failed. This file can still be loaded, to do so you have two options, do those "
                                "steps only if you trust the source of the checkpoint. (1) In PyTorch 2.6, we changed the default value of the `weights_only` "

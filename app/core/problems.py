@@ -40,7 +40,7 @@ KNOWN_ERRORS = (
     ),
     KnownError(
         "disk_full",
-        r"No space left on device|Errno 28\b|Disk quota exceeded|Errno 122\b",
+        r"No space left on device|Errno 28\b|Disk quota exceeded|Errno 122\b|basic_ios::clear: iostream error",
         "The disk is full.",
         "Free some space (delete runs you no longer need), then resume: it goes on from the last whole checkpoint.",
     ),
